@@ -1,0 +1,1 @@
+"""From files to batches: reading, tokenising once, caching, batches of similar lengths."""

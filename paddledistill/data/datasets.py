@@ -1,0 +1,279 @@
+"""Examples, tokenised once and kept as flat arrays, from which batches are cut.
+
+A million rows cost the bytes of their tokens (int32) and little more; padding exists only in the batch at hand.
+"""
+
+import contextlib
+import hashlib
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paddledistill.data.reading import digest_examples
+from paddledistill.data.tokenization import Tokenizer
+from paddledistill.files import atomic_file
+from paddledistill.tasks import Example
+
+# Part of every key: raise it when the same inputs give other arrays than before.
+_VERSION = 1
+_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of unequal length in one array: row i is ``flat[offsets[i]:offsets[i + 1]]``.
+
+    ``flat``: int32 [tokens]; ``offsets``: int64 [rows + 1].
+    """
+
+    flat: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, chunks: Sequence[NDArray[np.int32]], lengths: Sequence[int]) -> Self:
+        """From the rows' tokens, joined in chunks of any size, and the length of each row."""
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        flat = np.concatenate(chunks) if chunks else np.zeros(0, np.int32)
+        return cls(flat.astype(np.int32, copy=False), offsets)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def padded(self, rows: NDArray[np.int64], pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows, padded on the right, int64 [rows, longest], and their lengths, int64 [rows]."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        width = int(lengths.max(initial=0))
+        filled = np.arange(width) < lengths[:, None]
+        # The tokens of row r stand at starts[r], starts[r] + 1, ...
+        within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        padded = np.full((len(rows), width), pad, np.int64)
+        padded[filled] = self.flat[np.repeat(starts, lengths) + within]
+        return padded, lengths
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """Tokenised examples.
+
+    ``key``: SHA-256 (hex) of all that shapes the batches; ``columns``: further arrays with one entry a row (labels,
+    ...), added to each batch by their name; ``pad_id``: what fills the rows of a batch.
+    """
+
+    key: str
+    columns: Mapping[str, NDArray[Any]]
+    pad_id: int
+
+    @property
+    @abstractmethod
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row, which decide what a batch costs: int64 [rows]."""
+
+    @abstractmethod
+    def _inputs(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The model's inputs for these rows."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, indices: NDArray[np.int64] | Sequence[int]) -> dict[str, NDArray[Any]]:
+        """The inputs of these rows, padded to the longest, their columns, and the row numbers as ``indices``."""
+        rows = np.asarray(indices, np.int64)
+        return {**self._inputs(rows), **{name: column[rows] for name, column in self.columns.items()}, "indices": rows}
+
+    def with_column(self, name: str, array: NDArray[Any]) -> Self:
+        """The same dataset, whose batches also hold ``array[indices]`` under ``name``.
+
+        :raises ValueError: not one entry a row.
+        """
+        array = np.ascontiguousarray(array)
+        if len(array) != len(self):
+            raise ValueError(f"column {name!r} has {len(array)} rows, the dataset {len(self)}")
+        digest = hashlib.sha256(f"{self.key} {name} {array.dtype} {array.shape} ".encode())
+        digest.update(array.data if array.size else b"")
+        return replace(self, key=digest.hexdigest(), columns={**self.columns, name: array})
+
+
+@dataclass(frozen=True)
+class BertDataset(Dataset):
+    """Rows ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``; ``first``: how many tokens are segment 0's, int32 [rows].
+
+    Batches: input_ids, token_type_ids, attention_mask, all int64 [B, T].
+    """
+
+    sequences: Ragged = field(repr=False)
+    first: NDArray[np.int32] = field(repr=False)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return self.sequences.lengths
+
+    def _inputs(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        input_ids, lengths = self.sequences.padded(rows, self.pad_id)
+        position = np.arange(input_ids.shape[1])
+        mask = position < lengths[:, None]
+        return {
+            "input_ids": input_ids,
+            "token_type_ids": ((position >= self.first[rows, None]) & mask).astype(np.int64),
+            "attention_mask": mask.astype(np.int64),
+        }
+
+
+@dataclass(frozen=True)
+class BilstmDataset(Dataset):
+    """Rows without special tokens, the two texts of a pair apart.
+
+    Batches: input_ids int64 [B, T], lengths int64 [B], and for pairs input_ids_b, lengths_b.
+    """
+
+    sequences: Ragged = field(repr=False)
+    sequences_b: Ragged | None = field(repr=False)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        lengths = self.sequences.lengths
+        return lengths if self.sequences_b is None else np.maximum(lengths, self.sequences_b.lengths)
+
+    def _inputs(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        input_ids, lengths = self.sequences.padded(rows, self.pad_id)
+        inputs = {"input_ids": input_ids, "lengths": lengths}
+        if self.sequences_b is not None:
+            inputs["input_ids_b"], inputs["lengths_b"] = self.sequences_b.padded(rows, self.pad_id)
+        return inputs
+
+
+def encode_for_bert(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int, cache: Path | None = None
+) -> BertDataset:
+    """Examples as BERT reads them, at most ``max_seq_length`` tokens with [CLS] and [SEP].
+
+    Of a pair that is too long, the longer text loses tokens first, as in PaddleNLP's BertTokenizer. With ``cache``, a
+    directory, the arrays are kept there under the dataset's key and read back the next time.
+
+    :raises ValueError: ``max_seq_length`` leaves no room; singles and pairs, or labelled and unlabelled, mixed.
+    """
+    is_pair = _is_pair(examples)
+    room = max_seq_length - (3 if is_pair else 2)
+    if room < 1 + is_pair:
+        raise ValueError(f"max_seq_length {max_seq_length} leaves no room for text")
+    key = _key("bert", examples, tokenizer, max_seq_length)
+
+    def encode() -> dict[str, NDArray[Any]]:
+        tokens: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        first: list[int] = []
+        for chunk in _chunks(examples):
+            ids_a = tokenizer.ids([example.text_a for example in chunk])
+            ids_b = tokenizer.ids([example.text_b or "" for example in chunk]) if is_pair else [[]] * len(chunk)
+            joined: list[int] = []
+            for a, b in zip(ids_a, ids_b, strict=True):
+                keep_a, keep_b = _longest_first(len(a), len(b), room)
+                before = len(joined)
+                joined += [tokenizer.cls_id, *a[:keep_a], tokenizer.sep_id]
+                first.append(len(joined) - before)
+                if is_pair:
+                    joined += [*b[:keep_b], tokenizer.sep_id]
+                lengths.append(len(joined) - before)
+            tokens.append(np.array(joined, np.int32))
+        sequences = Ragged.of(tokens, lengths)
+        return {"flat": sequences.flat, "offsets": sequences.offsets, "first": np.array(first, np.int32)}
+
+    arrays = _cached(cache, key, encode)
+    sequences = Ragged(arrays["flat"], arrays["offsets"])
+    return BertDataset(key, _labels(examples), tokenizer.pad_id, sequences, arrays["first"])
+
+
+def encode_for_bilstm(
+    examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int, cache: Path | None = None
+) -> BilstmDataset:
+    """Examples as the BiLSTM reads them: each text on its own, its first ``max_seq_length`` tokens, no special ones.
+
+    A text of which nothing is left becomes one [UNK]: an LSTM needs a step. ``cache`` as in :func:`encode_for_bert`.
+
+    :raises ValueError: ``max_seq_length`` below 1; singles and pairs, or labelled and unlabelled, mixed.
+    """
+    is_pair = _is_pair(examples)
+    if max_seq_length < 1:
+        raise ValueError(f"max_seq_length {max_seq_length} leaves no room for text")
+    key = _key("bilstm", examples, tokenizer, max_seq_length)
+
+    def encode() -> dict[str, NDArray[Any]]:
+        arrays: dict[str, NDArray[Any]] = {}
+        for side, suffix in enumerate(("", "_b") if is_pair else ("",)):
+            tokens: list[NDArray[np.int32]] = []
+            lengths: list[int] = []
+            for chunk in _chunks(examples):
+                ids = tokenizer.ids([example.texts[side] for example in chunk])
+                rows = [row[:max_seq_length] or [tokenizer.unk_id] for row in ids]
+                tokens.append(np.array([token for row in rows for token in row], np.int32))
+                lengths += map(len, rows)
+            sequences = Ragged.of(tokens, lengths)
+            arrays["flat" + suffix], arrays["offsets" + suffix] = sequences.flat, sequences.offsets
+        return arrays
+
+    arrays = _cached(cache, key, encode)
+    second = Ragged(arrays["flat_b"], arrays["offsets_b"]) if is_pair else None
+    return BilstmDataset(key, _labels(examples), tokenizer.pad_id, Ragged(arrays["flat"], arrays["offsets"]), second)
+
+
+def _longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:
+    """How many tokens of each text are kept when one at a time is taken from the longer, from b when they are equal."""
+    if length_a + length_b <= room:
+        return length_a, length_b
+    if length_b <= room // 2:
+        return room - length_b, length_b
+    if length_a <= (room + 1) // 2:
+        return length_a, room - length_a
+    return (room + 1) // 2, room // 2
+
+
+def _chunks(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    return (examples[start : start + _CHUNK] for start in range(0, len(examples), _CHUNK))
+
+
+def _is_pair(examples: Sequence[Example]) -> bool:
+    pairs = sum(example.text_b is not None for example in examples)
+    if pairs not in (0, len(examples)):
+        raise ValueError(f"{pairs} of {len(examples)} examples are pairs: they must be all or none")
+    return pairs > 0
+
+
+def _labels(examples: Sequence[Example]) -> dict[str, NDArray[Any]]:
+    """{"labels": int64 classes or float32 scores}, or nothing when the examples have none."""
+    labels = [example.label for example in examples if example.label is not None]
+    if not labels:
+        return {}
+    if len(labels) != len(examples):
+        raise ValueError(f"{len(labels)} of {len(examples)} examples have a label: they must be all or none")
+    is_score = any(isinstance(label, float) for label in labels)
+    return {"labels": np.array(labels, np.float32 if is_score else np.int64)}
+
+
+def _key(layout: str, examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> str:
+    parts = (_VERSION, layout, max_seq_length, tokenizer.key, digest_examples(examples))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _cached(cache: Path | None, key: str, encode: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """The arrays kept under ``key`` in the directory ``cache``; made by ``encode``, then kept, when there are none."""
+    if cache is None:
+        return encode()
+    path = Path(cache) / f"{key}.npz"
+    # A file cut short by a full disk or a copy is made again.
+    with (
+        contextlib.suppress(FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError, KeyError),
+        np.load(path) as kept,
+    ):
+        return {name: kept[name] for name in kept.files}
+    arrays = encode()
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)
+    return arrays
