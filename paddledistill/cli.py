@@ -26,9 +26,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description: str, epilog: str | None = None) -> None:
         """:param description: what the command does; :param epilog: an example to copy."""
-        super().__init__(
-            description=description, epilog=epilog, formatter_class=_HelpFormatter, allow_abbrev=False
-        )
+        super().__init__(description=description, epilog=epilog, formatter_class=_HelpFormatter, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         """Print one line and leave with 2."""
@@ -87,21 +85,50 @@ def optional_flag(text: str) -> bool:
     return known[text.lower()]
 
 
-def add_task_flags(parser: argparse.ArgumentParser, tasks: str = "any GLUE task, chnsenticorp, movie-reviews, or the name in DATA_DIR/task.yaml") -> Any:
+def add_task_flags(
+    parser: argparse.ArgumentParser,
+    tasks: str = "any GLUE task, chnsenticorp, movie-reviews, or the name in DATA_DIR/task.yaml",
+) -> Any:
     """What to learn and where its data are."""
     group = parser.add_argument_group("task and data")
     group.add_argument("--task_name", required=True, help=f"{tasks}; upper or lower case")
-    group.add_argument("--data_dir", "--glue_dir", dest="data_dir", type=Path, help="folder with the task's TSV files, or with SST-2/, MRPC/, ...; else PaddleNLP's cache or download")
+    group.add_argument(
+        "--data_dir",
+        "--glue_dir",
+        dest="data_dir",
+        type=Path,
+        help="folder with the task's TSV files, or with SST-2/, MRPC/, ...; else PaddleNLP's cache or download",
+    )
     group.add_argument("--limit", type=positive_int, help="train on only so many sentences (default: all)")
     return group
 
 
-def add_optimization_flags(parser: argparse.ArgumentParser, *, batch_size: int, learning_rate: float, epochs: int | None, epochs_flag: str = "--num_train_epochs") -> Any:
+def add_optimization_flags(
+    parser: argparse.ArgumentParser,
+    *,
+    batch_size: int,
+    learning_rate: float,
+    epochs: int | None,
+    epochs_flag: str = "--num_train_epochs",
+) -> Any:
     """How weights move and for how long."""
     group = parser.add_argument_group("training")
     group.add_argument("--batch_size", type=positive_int, default=batch_size, help="sentences a step")
-    group.add_argument("--learning_rate", "--lr", dest="learning_rate", type=positive_float, default=learning_rate, help="highest rate of the schedule")
-    group.add_argument(epochs_flag, dest="num_train_epochs", type=positive_int, default=epochs, help="passes over the training text" + ("" if epochs else " (default: the task's preset)"))
+    group.add_argument(
+        "--learning_rate",
+        "--lr",
+        dest="learning_rate",
+        type=positive_float,
+        default=learning_rate,
+        help="highest rate of the schedule",
+    )
+    group.add_argument(
+        epochs_flag,
+        dest="num_train_epochs",
+        type=positive_int,
+        default=epochs,
+        help="passes over the training text" + ("" if epochs else " (default: the task's preset)"),
+    )
     group.add_argument("--max_steps", type=int, default=-1, help="stop after so many steps; -1: all epochs")
     return group
 
@@ -110,7 +137,9 @@ def add_adamw_flags(group: Any) -> None:
     """AdamW with linear warm-up and decay, as in PaddleNLP's run_glue.py."""
     group.add_argument("--weight_decay", type=non_negative_float, default=0.0, help="not applied to biases and norms")
     group.add_argument("--warmup_steps", type=non_negative_int, default=0, help="above 0 it beats --warmup_proportion")
-    group.add_argument("--warmup_proportion", type=probability, default=0.1, help="share of the steps with a rising rate")
+    group.add_argument(
+        "--warmup_proportion", type=probability, default=0.1, help="share of the steps with a rising rate"
+    )
     group.add_argument("--adam_epsilon", type=positive_float, default=1e-6, help="epsilon of AdamW")
 
 
@@ -122,13 +151,28 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     student.add_argument("--emb_dim", type=positive_int, default=300, help="width of the word embeddings")
     student.add_argument("--hidden_size", type=positive_int, default=300, help="width of each direction of the LSTM")
     student.add_argument("--num_layers", type=positive_int, default=1, help="layers of the LSTM")
-    student.add_argument("--dropout_prob", type=probability, default=0.0, help="on the embeddings and on the sentence vector")
-    student.add_argument("--init_scale", type=positive_float, default=0.1, help="new weights are drawn from -INIT_SCALE to INIT_SCALE")
-    student.add_argument("--model_name", default="bert-base-uncased", help="whose wordpieces the student reads, pruned to those its text uses")
+    student.add_argument(
+        "--dropout_prob", type=probability, default=0.0, help="on the embeddings and on the sentence vector"
+    )
+    student.add_argument(
+        "--init_scale", type=positive_float, default=0.1, help="new weights are drawn from -INIT_SCALE to INIT_SCALE"
+    )
+    student.add_argument(
+        "--model_name",
+        default="bert-base-uncased",
+        help="whose wordpieces the student reads, pruned to those its text uses",
+    )
     student.add_argument("--vocab_path", help="a vocab.txt to take as it is instead")
     student.add_argument("--init_from_ckpt", help="weights to start from: a .pdparams file")
-    training = add_optimization_flags(parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch")
-    training.add_argument("--optimizer", choices=["adadelta", "adam"], default="adadelta", help="adadelta wants a rate near 1, adam one near 0.001")
+    training = add_optimization_flags(
+        parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch"
+    )
+    training.add_argument(
+        "--optimizer",
+        choices=["adadelta", "adam"],
+        default="adadelta",
+        help="adadelta wants a rate near 1, adam one near 0.001",
+    )
     kept = parser.add_argument_group("kept for the original recipes; the task and the vocabulary say these")
     for name in ("--output_dim", "--padding_idx", "--vocab_size"):
         kept.add_argument(name, type=int, help=argparse.SUPPRESS)
@@ -142,25 +186,39 @@ def layer_list(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"must be layer numbers like 1,3,5, got {text!r}") from None
 
 
-def add_run_flags(parser: argparse.ArgumentParser, *, seed: int, logging_flag: str = "--logging_steps", logging_steps: int = 100) -> None:
+def add_run_flags(
+    parser: argparse.ArgumentParser, *, seed: int, logging_flag: str = "--logging_steps", logging_steps: int = 100
+) -> None:
     """Flags of every command that writes a run directory."""
     group = parser.add_argument_group("run")
     group.add_argument("--output_dir", required=True, help="run directory: logs, last state, best model")
-    group.add_argument("--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete")
+    group.add_argument(
+        "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
+    )
     group.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output_dir")
     group.add_argument("--seed", type=int, default=seed, help="decides data order, dropout and new weights")
-    group.add_argument(logging_flag, dest="logging_steps", type=positive_int, default=logging_steps, help="steps between two log lines")
-    group.add_argument("--save_steps", type=positive_int, default=100, help="steps between two evaluations, each followed by a save")
+    group.add_argument(
+        logging_flag, dest="logging_steps", type=positive_int, default=logging_steps, help="steps between two log lines"
+    )
+    group.add_argument(
+        "--save_steps", type=positive_int, default=100, help="steps between two evaluations, each followed by a save"
+    )
     add_device_flags(group)
 
 
 def add_device_flags(group: Any) -> None:
     """Where to run."""
-    group.add_argument("--device", choices=["gpu", "cpu"], default="gpu", help="gpu falls back to the cpu where there is none")
-    group.add_argument("--n_gpu", type=non_negative_int, default=1, help="kept for the original recipes; one process runs")
+    group.add_argument(
+        "--device", choices=["gpu", "cpu"], default="gpu", help="gpu falls back to the cpu where there is none"
+    )
+    group.add_argument(
+        "--n_gpu", type=non_negative_int, default=1, help="kept for the original recipes; one process runs"
+    )
 
 
-def run(main: Callable[[argparse.Namespace], Any], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
+def run(
+    main: Callable[[argparse.Namespace], Any], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None
+) -> NoReturn:
     """Parse, call ``main``, and leave with an exit code: 0, 2 for what the user can mend, 130 when interrupted."""
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
@@ -178,9 +236,17 @@ def run(main: Callable[[argparse.Namespace], Any], parser: argparse.ArgumentPars
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         if error.errno in _DISK_FULL:
-            _leave(parser, f"no space left to write {error.filename or 'the output'}: free some, then run again with --resume", EXIT_BAD_INPUT)
+            _leave(
+                parser,
+                f"no space left to write {error.filename or 'the output'}: free some, then run again with --resume",
+                EXIT_BAD_INPUT,
+            )
         if isinstance(error, PermissionError):
-            _leave(parser, f"no permission for {error.filename}: choose another path or change its permissions", EXIT_BAD_INPUT)
+            _leave(
+                parser,
+                f"no permission for {error.filename}: choose another path or change its permissions",
+                EXIT_BAD_INPUT,
+            )
         raise
     sys.exit(0)
 

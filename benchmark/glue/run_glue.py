@@ -1,0 +1,93 @@
+#!/usr/bin/env python
+"""Fine-tune a BERT-like encoder on a GLUE task, on ChnSentiCorp, on the embedded movie reviews or on a task of your own.
+
+The result is a teacher for the recipes in examples/, or, with --init_from_layers, the student that has no teacher.
+"""
+
+import argparse
+import logging
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli
+
+logger = logging.getLogger("run_glue")
+
+
+def build_parser() -> cli.Parser:
+    """Flags and defaults of PaddleNLP's run_glue.py, and ours."""
+    parser = cli.Parser(
+        __doc__,
+        epilog="example: run_glue.py --model_name_or_path minilm-l6 --task_name movie-reviews --output_dir runs/teacher",
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--model_type", choices=["bert", "tinybert"], help="family of the encoder (default: what the model says)"
+    )
+    model.add_argument(
+        "--model_name_or_path",
+        required=True,
+        help="local directory, embedded encoder (minilm-l6) or PaddleNLP name (bert-base-uncased)",
+    )
+    model.add_argument(
+        "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
+    )
+    model.add_argument(
+        "--init_from_layers", type=cli.layer_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
+    )
+    model.add_argument("--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)")
+    cli.add_task_flags(parser).add_argument(
+        "--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces"
+    )
+    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3))
+    cli.add_run_flags(parser, seed=42)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build, run, report."""
+    from paddledistill import models, runtime
+    from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
+    from paddledistill.distill import objectives
+    from paddledistill.tasks import get_task
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import evaluate
+    from paddledistill.training.optimization import Optimization
+    from paddledistill.training.run_directory import RunDirectory
+
+    task = get_task(args.task_name, args.data_dir)
+    inputs = {"encoder": models.identify(args.model_name_or_path)}
+    examples, dev = load_training(task, args.data_dir, limit=args.limit), load_dev_sets(task, args.data_dir)
+    inputs["data"] = digest_examples(examples, *dev.values())
+
+    run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
+    if run.is_complete:
+        logger.info("already done: %s", run.path)
+        return
+    runtime.start(args.device, args.seed)
+    info = models.TaskInfo.of(task, args.max_seq_length)
+    model = models.new_encoder_classifier(args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout)
+    dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
+    result = loop.train(
+        model,
+        objectives.supervised(model),
+        model.encode(examples),
+        run,
+        Optimization(
+            args.learning_rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion
+        ),
+        loop.Plan(
+            args.num_train_epochs,
+            args.batch_size,
+            args.seed,
+            task.best_metric,
+            args.logging_steps,
+            args.save_steps,
+            args.max_steps,
+        ),
+        lambda: evaluate(model, dev_sets, task.metrics),
+    )
+    run.finish(result, rows=len(examples))
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

@@ -1,0 +1,109 @@
+#!/usr/bin/env python
+"""Distil a BiLSTM from a fine-tuned BERT: alpha * CE + (1 - alpha) * MSE of the logits (arXiv 1903.12136).
+
+The student reads the training text and masked and shortened copies of it, and learns what the teacher answers to each. The
+teacher's answers are computed once and read back.
+"""
+
+import argparse
+import logging
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli
+
+logger = logging.getLogger("distill")
+
+
+def build_parser() -> cli.Parser:
+    """Flags and defaults of PaddleNLP's distill_lstm/bert_distill.py, and ours."""
+    parser = cli.Parser(
+        __doc__,
+        epilog="example: distill.py --task_name movie-reviews --teacher_dir runs/teacher --max_epoch 6 --output_dir runs/distilled",
+    )
+    teacher = parser.add_argument_group("teacher")
+    teacher.add_argument("--teacher_dir", required=True, help="best_model directory or run directory of run_glue.py")
+    teacher.add_argument(
+        "--alpha", type=cli.probability, default=0.0, help="weight of the labels; 0: the teacher's logits alone"
+    )
+    augmentation = parser.add_argument_group("augmentation")
+    augmentation.add_argument("--n_iter", type=cli.non_negative_int, default=20, help="copies drawn of each sentence")
+    augmentation.add_argument(
+        "--p_mask", type=cli.probability, default=0.1, help="probability of a word to become [MASK] in a copy"
+    )
+    augmentation.add_argument(
+        "--p_ng",
+        type=cli.probability,
+        default=0.25,
+        help="probability of a copy to be cut to 2 to 6 words (10 in Chinese)",
+    )
+    augmentation.add_argument(
+        "--use_aug", action="store_true", help="start from train_aug.tsv of data_augmentation.py instead of train.tsv"
+    )
+    augmentation.add_argument(
+        "--whole_word_mask", action="store_true", help="kept for the original recipes; words are always masked whole"
+    )
+    cli.add_bilstm_flags(parser)
+    cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build, run, report."""
+    from paddledistill import models, runtime
+    from paddledistill.augment.bilstm import masked_copies
+    from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
+    from paddledistill.distill import objectives
+    from paddledistill.distill.teacher import load_teacher, teacher_logits
+    from paddledistill.files import digest
+    from paddledistill.tasks import get_task
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import evaluate
+    from paddledistill.training.optimization import Optimization
+    from paddledistill.training.run_directory import RunDirectory, best_model
+
+    task = get_task(args.task_name, args.data_dir)
+    vocabulary = models.find_vocabulary(args.model_name, args.vocab_path)
+    inputs = {"vocabulary": vocabulary.key, "teacher": digest(best_model(args.teacher_dir))}
+    examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
+    dev = load_dev_sets(task, args.data_dir)
+    inputs["data"] = digest_examples(examples, *dev.values())
+
+    run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
+    if run.is_complete:
+        logger.info("already done: %s", run.path)
+        return
+    runtime.start(args.device, args.seed)
+    teacher = load_teacher(args.teacher_dir, task)
+    ngram = (2, 6) if task.language == "en" else (2, 10)
+    copies = masked_copies(
+        examples, vocabulary, args.n_iter, p_mask=args.p_mask, p_ng=args.p_ng, ngram_range=ngram, seed=args.seed
+    )
+    logger.info("%d sentences and copies from %d", len(copies), len(examples))
+    stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
+
+    shape = models.BiLSTMConfig(args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale)
+    tokenizer = vocabulary if args.vocab_path else vocabulary.pruned(texts_of(examples))
+    student = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
+    dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
+    result = loop.train(
+        student,
+        objectives.logits_and_labels(student, args.alpha),
+        student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
+        run,
+        Optimization(args.learning_rate, args.optimizer, decay=False),
+        loop.Plan(
+            args.num_train_epochs,
+            args.batch_size,
+            args.seed,
+            task.best_metric,
+            args.logging_steps,
+            args.save_steps,
+            args.max_steps,
+        ),
+        lambda: evaluate(student, dev_sets, task.metrics),
+    )
+    run.finish(result, rows=len(copies))
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

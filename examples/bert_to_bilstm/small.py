@@ -1,0 +1,70 @@
+#!/usr/bin/env python
+"""Train the BiLSTM student without a teacher: the baseline that distill.py has to beat."""
+
+import argparse
+import logging
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli
+
+logger = logging.getLogger("small")
+
+
+def build_parser() -> cli.Parser:
+    """Flags and defaults of PaddleNLP's distill_lstm/small.py, and ours."""
+    parser = cli.Parser(
+        __doc__,
+        epilog="example: small.py --task_name movie-reviews --max_epoch 10 --dropout_prob 0.4 --output_dir runs/bilstm",
+    )
+    cli.add_bilstm_flags(parser)
+    cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build, run, report."""
+    from paddledistill import models, runtime
+    from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
+    from paddledistill.distill import objectives
+    from paddledistill.tasks import get_task
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import evaluate
+    from paddledistill.training.optimization import Optimization
+    from paddledistill.training.run_directory import RunDirectory
+
+    task = get_task(args.task_name, args.data_dir)
+    examples, dev = load_training(task, args.data_dir, limit=args.limit), load_dev_sets(task, args.data_dir)
+    vocabulary = models.find_vocabulary(args.model_name, args.vocab_path)
+    inputs = {"data": digest_examples(examples, *dev.values()), "vocabulary": vocabulary.key}
+
+    run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
+    if run.is_complete:
+        logger.info("already done: %s", run.path)
+        return
+    runtime.start(args.device, args.seed)
+    shape = models.BiLSTMConfig(args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale)
+    tokenizer = vocabulary if args.vocab_path else vocabulary.pruned(texts_of(examples))
+    model = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
+    dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
+    result = loop.train(
+        model,
+        objectives.supervised(model),
+        model.encode(examples),
+        run,
+        Optimization(args.learning_rate, args.optimizer, decay=False),
+        loop.Plan(
+            args.num_train_epochs,
+            args.batch_size,
+            args.seed,
+            task.best_metric,
+            args.logging_steps,
+            args.save_steps,
+            args.max_steps,
+        ),
+        lambda: evaluate(model, dev_sets, task.metrics),
+    )
+    run.finish(result, rows=len(examples))
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

@@ -1,0 +1,160 @@
+#!/usr/bin/env python
+"""Distil a TinyBERT for a task from a fine-tuned teacher (arXiv 1909.10351, task-specific distillation).
+
+Without --stage both stages run, one after the other:
+
+  intermediate   the output of the embeddings, hidden states and attention scores learn the teacher's;
+                 --learning_rate and --num_train_epochs are this stage's; goes to OUTPUT_DIR/intermediate
+  prediction     the logits learn the teacher's softened logits, which are computed once and read back;
+                 --prediction_learning_rate and --prediction_epochs are this stage's; goes to OUTPUT_DIR
+"""
+
+import argparse
+import logging
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli
+
+logger = logging.getLogger("task_distill")
+
+
+def build_parser() -> cli.Parser:
+    """Flags and defaults of PaddleNLP's task_distill.py, and ours."""
+    parser = cli.Parser(
+        __doc__,
+        epilog="example: task_distill.py --student_model_name_or_path minilm-l6 --init_from_layers 1,3,5 --task_name movie-reviews "
+        "--teacher_path runs/teacher --output_dir runs/tinybert",
+    )
+    student = parser.add_argument_group("student")
+    student.add_argument(
+        "--model_type", choices=["tinybert", "bert"], help="family of the student (default: what the model says)"
+    )
+    student.add_argument(
+        "--model_name_or_path", "--student_model_name_or_path", dest="model_name_or_path", required=True,
+        help="local directory, run directory of an earlier stage, embedded encoder (minilm-l6) or PaddleNLP name (tinybert-6l-768d-v2)",
+    )  # fmt: skip
+    student.add_argument(
+        "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
+    )
+    student.add_argument(
+        "--init_from_layers", type=cli.layer_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
+    )
+    student.add_argument("--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)")
+    teacher = parser.add_argument_group("teacher")
+    teacher.add_argument(
+        "--teacher_model_type",
+        choices=["bert", "tinybert"],
+        help="kept for the original recipes; the directory says it",
+    )
+    teacher.add_argument("--teacher_path", required=True, help="best_model directory or run directory of run_glue.py")
+    data = cli.add_task_flags(parser)
+    data.add_argument("--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces")
+    data.add_argument("--use_aug", action="store_true", help="train on train_aug.tsv of data_augmentation.py")
+    stages = parser.add_argument_group("stages")
+    stage = stages.add_mutually_exclusive_group()
+    stage.add_argument("--stage", choices=["both", "intermediate", "prediction"], default="both", help="what to run")
+    stage.add_argument(
+        "--intermediate_distill",
+        dest="stage",
+        action="store_const",
+        const="intermediate",
+        help="the same as --stage intermediate",
+    )
+    stages.add_argument(
+        "--layer_map",
+        default="2i+1",
+        help="which layer learns which: 2i+1, uniform, last, or pairs like 1:2,2:4,3:6 (student:teacher, from 1)",
+    )
+    stages.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of the prediction stage")
+    stages.add_argument(
+        "--prediction_learning_rate",
+        type=cli.positive_float,
+        default=3e-5,
+        help="of the prediction stage, when both run",
+    )
+    stages.add_argument(
+        "--prediction_epochs", type=cli.positive_int, default=3, help="of the prediction stage, when both run"
+    )
+    stages.add_argument(
+        "--prediction_max_steps", type=int, default=-1, help="of the prediction stage, when both run; -1: all epochs"
+    )
+    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=5e-5, epochs=None))
+    cli.add_run_flags(parser, seed=42)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build, run, report."""
+    from paddledistill import models, runtime
+    from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
+    from paddledistill.distill import objectives
+    from paddledistill.distill.layer_maps import layer_map
+    from paddledistill.distill.teacher import load_teacher, teacher_logits
+    from paddledistill.files import digest
+    from paddledistill.tasks import get_task
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import evaluate, mean_losses
+    from paddledistill.training.optimization import Optimization
+    from paddledistill.training.run_directory import RunDirectory, best_model
+
+    task = get_task(args.task_name, args.data_dir)
+    inputs = {"student": models.identify(args.model_name_or_path), "teacher": digest(best_model(args.teacher_path))}
+    examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
+    dev = load_dev_sets(task, args.data_dir)
+    inputs["data"] = digest_examples(examples, *dev.values())
+
+    run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
+    if run.is_complete:
+        logger.info("already done: %s", run.path)
+        return
+    runtime.start(args.device, args.seed)
+    info = models.TaskInfo.of(task, args.max_seq_length)
+    teacher = load_teacher(args.teacher_path, task)
+    student = models.new_encoder_classifier(args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout)
+    train_set = student.encode(examples)
+    dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
+
+    def learn(run, objective, rate, epochs, max_steps, evaluate_student, best_metric, train_set=train_set):  # type: ignore[no-untyped-def]
+        optimization = Optimization(
+            rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion
+        )
+        plan = loop.Plan(
+            epochs, args.batch_size, args.seed, best_metric, args.logging_steps, args.save_steps, max_steps
+        )
+        run.finish(
+            loop.train(student, objective, train_set, run, optimization, plan, evaluate_student), rows=len(examples)
+        )
+
+    epochs = args.num_train_epochs or (3 if args.stage == "prediction" else task.intermediate_epochs)
+    if args.stage != "prediction":
+        layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers)
+        objective = objectives.intermediate(student, teacher, layers)
+        first = run
+        if args.stage == "both":
+            first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, resume=True)
+        if not first.is_complete:
+            learn(
+                first,
+                objective,
+                args.learning_rate,
+                epochs,
+                args.max_steps,
+                lambda: mean_losses(objective, student, dev_sets["dev"]),
+                "loss",
+            )
+        student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
+    if args.stage != "intermediate":
+        stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(examples, args.max_seq_length))
+        rate, epochs, max_steps = (
+            (args.prediction_learning_rate, args.prediction_epochs, args.prediction_max_steps)
+            if args.stage == "both"
+            else (args.learning_rate, epochs, args.max_steps)
+        )
+        learn(
+            run, objectives.prediction(student, args.T), rate, epochs, max_steps,
+            lambda: evaluate(student, dev_sets, task.metrics), task.best_metric, train_set.with_column(objectives.TEACHER_LOGITS, stored),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

@@ -1,0 +1,60 @@
+"""The losses of TinyBERT (arXiv 1909.10351), of the distilled BiLSTM (1903.12136) and of Hinton et al. (1503.02531).
+
+Each returns a scalar tensor: the mean over what exists. Positions of padding take no part.
+"""
+
+import paddle
+import paddle.nn.functional as F
+
+
+def hidden_mse(student: paddle.Tensor, teacher: paddle.Tensor, mask: paddle.Tensor) -> paddle.Tensor:
+    """Mean squared error of hidden states over real tokens (TinyBERT, equations 8 and 9).
+
+    :param student: [batch, length, width].
+    :param teacher: the same shape; no gradient flows into it.
+    :param mask: [batch, length], 1 where there is a token.
+    """
+    weights = mask.astype(student.dtype)
+    squared = (student - teacher.detach()).square().mean(-1)
+    return (squared * weights).sum() / weights.sum()
+
+
+def attention_mse(student: paddle.Tensor, teacher: paddle.Tensor, mask: paddle.Tensor) -> paddle.Tensor:
+    """Mean squared error of pre-softmax attention scores over pairs of real tokens (TinyBERT, equation 7).
+
+    :param student: [batch, heads, length, length].
+    :param teacher: the same shape; no gradient flows into it.
+    :param mask: [batch, length], 1 where there is a token.
+    """
+    tokens = mask.astype(student.dtype)
+    pairs = (tokens.unsqueeze(1) * tokens.unsqueeze(2)).unsqueeze(1)
+    squared = (student - teacher.detach()).square()
+    return (squared * pairs).sum() / (pairs.sum() * student.shape[1])
+
+
+def soft_cross_entropy(student: paddle.Tensor, teacher: paddle.Tensor, temperature: float = 1.0) -> paddle.Tensor:
+    """Cross-entropy between softened answers, times T squared (TinyBERT, equation 10; Hinton et al., section 2).
+
+    The factor keeps the size of the gradient when the temperature changes.
+
+    :param student: logits, [batch, labels].
+    :param teacher: logits of the same shape; no gradient flows into it.
+    """
+    target = F.softmax(teacher.detach() / temperature, axis=-1)
+    return -(target * F.log_softmax(student / temperature, axis=-1)).sum(-1).mean() * temperature**2
+
+
+def logits_mse(student: paddle.Tensor, teacher: paddle.Tensor) -> paddle.Tensor:
+    """Mean squared error of logits (1903.12136, equation 5); also the loss of a score."""
+    return F.mse_loss(student, teacher.detach())
+
+
+def supervised(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+    """Cross-entropy for classes (integer labels), mean squared error for a score (float labels).
+
+    :param logits: [batch, labels] or [batch, 1].
+    :param labels: [batch].
+    """
+    if paddle.is_floating_point(labels):
+        return F.mse_loss(logits.squeeze(-1), labels)
+    return F.cross_entropy(logits, labels)

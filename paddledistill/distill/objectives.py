@@ -1,0 +1,78 @@
+"""Objectives: from a batch to named loss terms. A stage of a recipe differs from another by its objective alone."""
+
+from collections.abc import Callable
+
+import paddle
+
+from paddledistill.distill import losses
+from paddledistill.distill.layer_maps import LayerMap
+from paddledistill.errors import UserError
+from paddledistill.models.base import Batch, Classifier
+from paddledistill.models.encoder import EncoderClassifier
+
+TEACHER_LOGITS = "teacher_logits"  # the column that the stored logits of a teacher have in a batch
+Losses = dict[str, paddle.Tensor]
+Objective = Callable[[Batch], Losses]
+
+
+def supervised(model: Classifier) -> Objective:
+    """Plain fine-tuning on the labels."""
+
+    def objective(batch: Batch) -> Losses:
+        return {"supervised": losses.supervised(model(batch), batch["labels"])}
+
+    return objective
+
+
+def intermediate(student: EncoderClassifier, teacher: EncoderClassifier, layers: LayerMap) -> Objective:
+    """TinyBERT's first stage: the embeddings' output, hidden states and attention scores of a frozen teacher.
+
+    :raises UserError: if widths or head counts differ.
+    """
+    for what, name in (("hidden size", "hidden_size"), ("number of attention heads", "num_attention_heads")):
+        own, other = getattr(student.config, name), getattr(teacher.config, name)
+        if own != other:
+            raise UserError(
+                f"{what} of the student is {own}, of the teacher {other}: they must be equal for the intermediate stage; "
+                "take --stage prediction"
+            )
+    student_hidden, student_scores = dict(layers.hidden), dict(layers.attention)
+
+    def objective(batch: Batch) -> Losses:
+        with paddle.no_grad():
+            teacher.eval()  # its dropout must not be in the targets
+            goal = teacher.capture(batch, layers.teacher_hidden, layers.teacher_attention)
+        own = student.capture(batch, student_hidden, student_scores)
+        mask = batch["attention_mask"]
+        terms = {f"hidden_{i}": losses.hidden_mse(own.hidden[i], goal.hidden[j], mask) for i, j in layers.hidden}
+        terms |= {
+            f"attention_{i}": losses.attention_mse(own.scores[i], goal.scores[j], mask) for i, j in layers.attention
+        }
+        return terms
+
+    return objective
+
+
+def prediction(student: Classifier, temperature: float) -> Objective:
+    """TinyBERT's second stage: soft cross-entropy with the teacher's stored logits; their squared error for a score."""
+
+    def objective(batch: Batch) -> Losses:
+        logits = student(batch)
+        if student.labels is None:  # softmax of a single logit is 1 whatever it is
+            return {"score": losses.logits_mse(logits, batch[TEACHER_LOGITS])}
+        return {"soft": losses.soft_cross_entropy(logits, batch[TEACHER_LOGITS], temperature)}
+
+    return objective
+
+
+def logits_and_labels(student: Classifier, alpha: float) -> Objective:
+    """alpha * CE + (1 - alpha) * MSE of logits (arXiv 1903.12136, equation 6)."""
+
+    def objective(batch: Batch) -> Losses:
+        logits = student(batch)
+        terms = {"logits": (1 - alpha) * losses.logits_mse(logits, batch[TEACHER_LOGITS])}
+        if alpha:
+            terms["supervised"] = alpha * losses.supervised(logits, batch["labels"])
+        return terms
+
+    return objective

@@ -1,0 +1,54 @@
+"""Loading any teacher or student, making new ones, and looking inside.
+
+Every import of PaddleNLP's models is in this package.
+"""
+
+from pathlib import Path
+
+from paddledistill import runtime
+
+runtime.load_paddle()  # before the modules below import it
+
+from paddledistill.models.base import Batch, Classifier, TaskInfo, parameters
+from paddledistill.models.bilstm import MODEL_TYPE, BiLSTM, BiLSTMConfig, find_vocabulary, load_bilstm, new_bilstm
+from paddledistill.models.capture import Captured, capture
+from paddledistill.models.encoder import (
+    FAMILIES,
+    EncoderClassifier,
+    identify,
+    load_encoder_classifier,
+    new_encoder_classifier,
+)
+from paddledistill.models.weights import read_config
+from paddledistill.training.run_directory import best_model
+
+__all__ = [
+    "FAMILIES",
+    "Batch",
+    "BiLSTM",
+    "BiLSTMConfig",
+    "Captured",
+    "Classifier",
+    "EncoderClassifier",
+    "TaskInfo",
+    "capture",
+    "find_vocabulary",
+    "identify",
+    "load",
+    "new_bilstm",
+    "new_encoder_classifier",
+    "parameters",
+]
+
+
+def load(path: str | Path) -> Classifier:
+    """A fine-tuned or distilled classifier, in evaluation mode.
+
+    :param path: a run directory, a ``best_model`` directory, or any local PaddleNLP or Hugging Face classifier.
+    :raises UserError: if nothing usable is there.
+    """
+    directory = best_model(path)
+    is_bilstm = read_config(directory).get("model_type") == MODEL_TYPE
+    model: Classifier = load_bilstm(directory) if is_bilstm else load_encoder_classifier(directory)
+    model.eval()
+    return model

@@ -1,0 +1,314 @@
+"""Masked language models: what guesses the words that could stand in a gap.
+
+``minilm-l6`` comes without a masked-LM head. The project ships one as an update of 870,000 numbers: a low-rank change (Hu et al.,
+arXiv 2106.09685) of the encoder's matrices, new layer norms and biases, and the head, whose decoder is tied to the word
+embeddings. ``examples/tinybert/fit_masked_lm.py`` makes it; loading merges it into the encoder's matrices.
+"""
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+from numpy.typing import NDArray
+from paddle import nn
+
+from paddledistill.data.masked_text import MaskedText
+from paddledistill.data.tokenization import Tokenizer
+from paddledistill.distill import losses
+from paddledistill.errors import UserError
+from paddledistill.files import atomic_file
+from paddledistill.models.base import Batch, Classifier, TaskInfo
+from paddledistill.models.encoder import _from_torch as from_torch
+from paddledistill.models.encoder import find_pretrained
+from paddledistill.models.engine import Engine
+from paddledistill.models.weights import State, fill, read_config, read_state
+
+SHIPPED = {"minilm-l6": Path(__file__).with_name("minilm_l6_masked_lm.npz")}
+UPDATE_FILE = "masked_lm.npz"
+
+_MATRICES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "linear1", "linear2")
+_HEAD = "cls.predictions."
+_HEAD_FROM_TORCH = {
+    "transform.dense.weight": "transform.weight",
+    "transform.dense.bias": "transform.bias",
+    "transform.LayerNorm.weight": "layer_norm.weight",
+    "transform.LayerNorm.bias": "layer_norm.bias",
+    "bias": "decoder_bias",
+}
+
+
+class MaskedLM(Classifier):
+    """A BERT encoder with a head that scores every wordpiece of the vocabulary for a masked position."""
+
+    def __init__(self, network: Any, tokenizer: Tokenizer) -> None:
+        """:param network: PaddleNLP's ``BertForMaskedLM``, its decoder tied to the word embeddings."""
+        super().__init__(
+            tokenizer, TaskInfo("masked-lm", None, is_pair=False, max_seq_length=network.config.max_position_embeddings)
+        )
+        self.network = network
+        self._engine: Engine | None = None
+
+    @property
+    def description(self) -> str:
+        """For example ``bert 6x384 masked LM``."""
+        config = self.network.config
+        return f"{config.model_type} {config.num_hidden_layers}x{config.hidden_size} masked LM"
+
+    def forward(self, batch: Batch) -> paddle.Tensor:
+        """Logits, [positions, vocabulary]; ``batch["positions"]`` counts through the flattened rows.
+
+        Only these positions are projected on the vocabulary, which would otherwise cost as much as the whole encoder.
+        """
+        hidden = self.network.bert(
+            batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=batch["attention_mask"]
+        )[0]
+        return self.network.cls(hidden, masked_positions=batch["positions"])
+
+    def predict_logits(
+        self,
+        input_ids: NDArray[Any],
+        token_type_ids: NDArray[Any],
+        attention_mask: NDArray[Any],
+        positions: NDArray[Any],
+    ) -> NDArray[np.float32]:
+        """Logits of chosen positions, float32 [positions, vocabulary], without gradients.
+
+        :param input_ids: [batch, length], as are ``token_type_ids`` and ``attention_mask`` (1 where there is a token).
+        :param positions: (row, column) of each position, [positions, 2]; or row * length + column, [positions].
+        """
+        chosen = np.asarray(positions, np.int64)
+        if chosen.ndim == 2:
+            chosen = chosen[:, 0] * np.asarray(input_ids).shape[1] + chosen[:, 1]
+        arrays = {
+            "input_ids": input_ids,
+            "token_type_ids": token_type_ids,
+            "attention_mask": attention_mask,
+            "positions": chosen,
+        }
+        batch = {name: np.asarray(array, np.int64) for name, array in arrays.items()}
+        if self._engine:
+            return self._engine.run(batch)
+        self.eval()
+        with paddle.no_grad():
+            return self({name: paddle.to_tensor(array) for name, array in batch.items()}).numpy()
+
+    def accelerate(self) -> None:
+        """Let an inference engine answer :meth:`predict_logits` from here on, with the weights as they are now.
+
+        Making it takes seconds the first time and is worth it from some hundred sentences on.
+        """
+        mask = np.array([[1] * 6, [1] * 3 + [0] * 3])  # one row of two is padded
+        ids = np.where(mask, np.arange(6), self.tokenizer.pad_id)
+        example = {"input_ids": ids, "token_type_ids": 0 * ids, "attention_mask": mask, "positions": np.array([1, 7])}
+        self._engine = Engine(self, {name: array.astype(np.int64) for name, array in example.items()})
+
+    def save(self, directory: Path) -> None:
+        """Write the update if there is one that is not merged (see :func:`add_update`), else a PaddleNLP directory."""
+        if next(_low_rank(self.network), None):
+            save_update(self.network, directory / UPDATE_FILE)
+        else:
+            self.network.save_pretrained(str(directory))
+            self.tokenizer.save(directory)
+
+
+def masked_lm(source: str | Path, update: Path | None = None) -> MaskedLM:
+    """A masked language model in evaluation mode.
+
+    :param source: ``minilm-l6``, a local PaddleNLP or Hugging Face directory of a BERT with a masked-LM head, or a PaddleNLP model name.
+    :param update: an update (see :func:`save_update`) to merge into the encoder of ``source``; ``minilm-l6`` brings its own.
+    :raises UserError: if it cannot be found, is damaged, or has no masked-LM head.
+    """
+    update = update or SHIPPED.get(str(source))
+    directory = find_pretrained(str(source))
+    model = _download(str(source)) if directory is None else _load(directory, may_be_new=(_HEAD,) if update else ())
+    if update:
+        merge_update(model.network, update)
+    model.eval()
+    return model
+
+
+def masked_lm_loss(model: MaskedLM, batch: Batch) -> dict[str, paddle.Tensor]:
+    """Mean cross-entropy of the masked positions, as an objective of the training loop."""
+    return {"masked_lm": losses.supervised(model(batch), batch["labels"])}
+
+
+def score(model: MaskedLM, dataset: MaskedText, batch_size: int = 32) -> dict[str, float]:
+    """Mean cross-entropy (``loss``, nats) and ``accuracy`` of the masked pieces of a data set; the training mode is kept."""
+    was_training, total, right, guesses = model.training, 0.0, 0, 0
+    model.eval()
+    with paddle.no_grad():
+        for first in range(0, len(dataset), batch_size):
+            arrays = dataset.batch(np.arange(first, min(first + batch_size, len(dataset))))
+            batch = {name: paddle.to_tensor(array) for name, array in arrays.items()}
+            logits = model(batch)
+            total += float(losses.supervised(logits, batch["labels"])) * len(arrays["labels"])
+            right += int((logits.argmax(-1) == batch["labels"]).sum())
+            guesses += len(arrays["labels"])
+    if was_training:
+        model.train()
+    return {"loss": total / guesses, "accuracy": right / guesses}
+
+
+class LowRankLinear(nn.Layer):
+    """A frozen linear layer with a trainable change of its matrix: y = x W + (x D) U + b, with D [in, rank] and U [rank, out].
+
+    U starts at zero, so the layer starts as the one it replaces.
+    """
+
+    def __init__(self, linear: nn.Linear, rank: int) -> None:
+        """:param linear: the layer to change; its bias stays trainable."""
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        inputs, outputs = self.weight.shape
+        self.down = self.create_parameter([inputs, rank], default_initializer=nn.initializer.Normal(std=inputs**-0.5))
+        self.up = self.create_parameter([rank, outputs], default_initializer=nn.initializer.Constant(0.0))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        """:param x: [..., in]."""
+        return F.linear(x, self.weight, self.bias) + F.linear(F.linear(x, self.down), self.up)
+
+
+def add_update(source: str, rank: int, frequencies: NDArray[Any]) -> MaskedLM:
+    """A pre-trained encoder with a new head, of which only an update is trainable: low-rank, layer norms, biases, head.
+
+    :param source: a local or embedded encoder; the word embeddings stay as they are.
+    :param frequencies: [vocabulary] counts of the wordpieces in the text; the decoder's bias starts at their logarithm, so that
+        training does not begin by learning which words are frequent.
+    """
+    model = _load(pretrained_directory(source), may_be_new=(_HEAD,))
+    network = model.network
+    for layer in network.bert.encoder.layers:
+        for name in _MATRICES:
+            *path, last = name.split(".")
+            parent = getattr(layer, path[0]) if path else layer
+            setattr(parent, last, LowRankLinear(getattr(parent, last), rank))
+    shares = (frequencies + 1) / (frequencies + 1).sum()
+    network.cls.predictions.decoder.bias.set_value(np.log(shares).astype(np.float32))
+    changing = set(_update_tensors(network))
+    for name, parameter in network.named_parameters():
+        parameter.stop_gradient = name not in changing
+    return model
+
+
+def pretrained_directory(source: str) -> Path:
+    """The directory of a local or embedded encoder.
+
+    :raises UserError: if there is none.
+    """
+    directory = find_pretrained(source)
+    if directory is None:
+        raise UserError(f"no local or embedded encoder {source}: give a directory, or {', '.join(SHIPPED)}")
+    return directory
+
+
+def trainable(network: nn.Layer) -> int:
+    """How many numbers training may change."""
+    return sum(int(parameter.size) for parameter in network.parameters() if not parameter.stop_gradient)
+
+
+def save_update(network: Any, path: Path) -> None:
+    """Write what :func:`add_update` made trainable as float16, atomically."""
+    with atomic_file(path) as partial, open(partial, "wb") as file:
+        np.savez_compressed(
+            file, **{name: tensor.numpy().astype(np.float16) for name, tensor in _update_tensors(network).items()}
+        )
+
+
+def merge_update(network: Any, path: Path) -> None:
+    """Merge an update into a plain ``BertForMaskedLM``: W + D U for the matrices, new values for all else that it holds.
+
+    :raises UserError: if the file is missing or damaged, or belongs to an encoder of another shape.
+    """
+    try:
+        with np.load(path) as file:
+            update = {name: file[name].astype(np.float32) for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is missing or damaged ({type(error).__name__}): restore it, or make it with fit_masked_lm.py"
+        ) from None
+    state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    for name in [name for name in update if name.endswith(".down")]:
+        matrix = name.removesuffix(".down")
+        down, up = update.pop(name), update.pop(f"{matrix}.up")
+        update[f"{matrix}.weight"] = state[f"{matrix}.weight"] + down @ up if f"{matrix}.weight" in state else down @ up
+    unknown = [name for name in update if name not in state]
+    if unknown:
+        raise UserError(f"{path} belongs to another encoder: it updates {unknown[0]}, which this one does not have")
+    fill(network, _tie(state | update), path)
+
+
+def _low_rank(network: nn.Layer) -> Iterator[str]:
+    return (name for name, layer in network.named_sublayers() if isinstance(layer, LowRankLinear))
+
+
+def _update_tensors(network: nn.Layer) -> dict[str, paddle.Tensor]:
+    """The tensors that an update consists of. The pooler and the embedding tables take no part."""
+    small = (
+        ".bias",
+        "norm.weight",
+        "norm1.weight",
+        "norm2.weight",
+        ".down",
+        ".up",
+        "decoder_bias",
+        f"{_HEAD}transform.weight",
+    )
+    return {
+        name: tensor for name, tensor in network.named_parameters() if name.endswith(small) and ".pooler." not in name
+    }
+
+
+def _load(directory: Path, may_be_new: tuple[str, ...]) -> MaskedLM:
+    """A masked LM from a model directory; only tensors that start with one of ``may_be_new`` may be missing."""
+    from paddlenlp.transformers import BertConfig, BertForMaskedLM
+
+    kind = read_config(directory).get("model_type", "bert")
+    if kind != "bert":
+        raise UserError(f"{directory} holds a {kind} model; a masked LM must be a bert")
+    config = BertConfig.from_pretrained(str(directory))
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = (
+        0.0  # Paddle's dropout is slow, and nothing here overfits
+    )
+    state = read_state(directory, "bert", lambda tensors: from_torch(tensors, config) | _head_from_torch(tensors))
+    state = {name if name.startswith("cls.") else f"bert.{name}": tensor for name, tensor in state.items()}
+    if not may_be_new and f"{_HEAD}transform.weight" not in state:
+        known = ", ".join(SHIPPED)
+        raise UserError(
+            f"{directory} has no masked-LM head: give a BERT saved with one (BertForMaskedLM, BertForPretraining), or {known}"
+        )
+    network = BertForMaskedLM(config)
+    fill(network, _tie(state), directory, ("bert.pooler.", *may_be_new))
+    return MaskedLM(network, Tokenizer.from_directory(directory))
+
+
+def _tie(state: State) -> State:
+    """The decoder shares its matrix with the word embeddings, and its bias goes by two names."""
+    bias = state.get(f"{_HEAD}decoder_bias", state.get(f"{_HEAD}decoder.bias"))
+    words = state.get("bert.embeddings.word_embeddings.weight")
+    tied = {f"{_HEAD}decoder.weight": words, f"{_HEAD}decoder_bias": bias, f"{_HEAD}decoder.bias": bias}
+    return state | {name: tensor for name, tensor in tied.items() if tensor is not None}
+
+
+def _head_from_torch(state: State) -> State:
+    found = {_HEAD + own: state[_HEAD + theirs] for theirs, own in _HEAD_FROM_TORCH.items() if _HEAD + theirs in state}
+    matrix = f"{_HEAD}transform.weight"
+    return found | ({matrix: np.ascontiguousarray(found[matrix].T)} if matrix in found else {})
+
+
+def _download(name: str) -> MaskedLM:
+    from paddlenlp.transformers import BertForMaskedLM, BertTokenizer
+
+    try:
+        network, vocabulary = BertForMaskedLM.from_pretrained(name), BertTokenizer.from_pretrained(name)
+    except Exception as error:  # the hub client raises a dozen kinds: offline, unknown name, bad archive
+        raise UserError(
+            f"no masked LM {name}: not a local directory, not embedded ({', '.join(SHIPPED)}), and PaddleNLP could not fetch it "
+            f"({type(error).__name__}); check the spelling and the network, or give a local directory"
+        ) from error
+    pieces: Sequence[str] = [piece for piece, _ in sorted(vocabulary.get_vocab().items(), key=lambda item: item[1])]
+    return MaskedLM(network, Tokenizer.from_vocab(pieces, lowercase=vocabulary.do_lower_case))

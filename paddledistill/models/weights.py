@@ -1,0 +1,108 @@
+"""Weights of a model directory, in PaddleNLP's or Hugging Face's format, as numpy arrays under PaddleNLP's names."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from paddledistill.errors import UserError
+
+State = dict[str, np.ndarray]
+PADDLE_WEIGHTS, SAFE_WEIGHTS, TORCH_WEIGHTS = "model_state.pdparams", "model.safetensors", "pytorch_model.bin"
+CONFIGS = ("config.json", "model_config.json")  # the second is what PaddleNLP wrote before 2.5
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The configuration of a model directory, as its file has it.
+
+    :raises UserError: if there is none, or it cannot be read.
+    """
+    for path in (directory / name for name in CONFIGS):
+        if path.is_file():
+            try:
+                return json.loads(path.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise UserError(f"{path} is not valid JSON ({error}): copy the model directory again") from None
+    raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}")
+
+
+def read_state(directory: Path, prefix: str, from_torch: Callable[[State], State]) -> State:
+    """All tensors of a model directory, without the ``prefix.`` that a base model has inside a larger one.
+
+    :param from_torch: renames and transposes tensors that PyTorch wrote.
+    :raises UserError: if there is no weights file, or it is damaged.
+    """
+    readers = {PADDLE_WEIGHTS: _read_paddle, SAFE_WEIGHTS: _read_safetensors, TORCH_WEIGHTS: _read_torch}
+    path = next((directory / name for name in readers if (directory / name).is_file()), None)
+    if path is None:
+        raise UserError(f"{directory} holds no weights: expected one of {', '.join(readers)}")
+    state, by_torch = _read(path, readers[path.name])
+    state = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items()}
+    return from_torch(state) if by_torch else state
+
+
+def read_file(path: Path) -> State:
+    """All tensors of one ``.pdparams`` file.
+
+    :raises UserError: if it is missing or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"no file {path}: give the path of a .pdparams file")
+    return _read(path, _read_paddle)[0]
+
+
+def _read(path: Path, reader: Callable[[Path], tuple[State, bool]]) -> tuple[State, bool]:
+    try:
+        return reader(path)
+    except Exception as error:  # every reader has its own ways to say that the file is cut short
+        raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): copy or train it again") from error
+
+
+def _read_paddle(path: Path) -> tuple[State, bool]:
+    state = paddle.load(str(path), return_numpy=True)
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, np.ndarray)}, False
+
+
+def _read_safetensors(path: Path) -> tuple[State, bool]:
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="np") as stream:
+        written_by = (stream.metadata() or {}).get("format", "pt")
+        return {name: stream.get_tensor(name) for name in stream.keys()}, written_by == "pt"  # noqa: SIM118 (not a dict)
+
+
+def _read_torch(path: Path) -> tuple[State, bool]:
+    from paddlenlp.utils.serialization import load_torch
+
+    return {name: np.asarray(tensor) for name, tensor in load_torch(str(path)).items()}, True
+
+
+def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_be_new: tuple[str, ...] = ()) -> None:
+    """Put ``state`` into ``network``; only names that start with one of ``may_be_new`` may keep their initial values.
+
+    :raises UserError: naming the tensors that are missing or of another shape.
+    """
+    own = network.state_dict()
+    missing = [name for name in own if name not in state and not name.startswith(may_be_new or ("\0",))]
+    if missing:
+        raise UserError(
+            f"{source} lacks {len(missing)} of {len(own)} tensors ({', '.join(missing[:3])}, ...): not this kind of model, or damaged"
+        )
+    wrong = [
+        f"{name} is {list(state[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in own.items()
+        if name in state
+        and list(state[name].shape) != list(tensor.shape)
+        and not name.startswith(may_be_new or ("\0",))
+    ]
+    if wrong:
+        raise UserError(
+            f"{source} does not fit its configuration: {wrong[0]}"
+            + (f" (and {len(wrong) - 1} more)" if wrong[1:] else "")
+        )
+    fits = lambda name: name in state and list(state[name].shape) == list(own[name].shape)  # noqa: E731
+    network.set_state_dict({name: state[name] if fits(name) else tensor for name, tensor in own.items()})

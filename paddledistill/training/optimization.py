@@ -1,0 +1,85 @@
+"""Optimizers and learning-rate schedules."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import paddle
+from paddle import nn
+
+OPTIMIZERS = ("adamw", "adam", "adadelta")
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How weights move.
+
+    ``warmup_steps`` above 0 beats ``warmup_proportion``; without decay the rate stays constant after the warm-up.
+    """
+
+    learning_rate: float
+    optimizer: str = "adamw"
+    weight_decay: float = 0.0
+    adam_epsilon: float = 1e-6
+    warmup_steps: int = 0
+    warmup_proportion: float = 0.0
+    decay: bool = True
+
+
+def learning_rate(settings: Optimization, step: int, total_steps: int) -> float:
+    """The rate of ``step`` (from 0): linear warm-up, then linear decay to 0 at ``total_steps``."""
+    warmup = settings.warmup_steps or int(settings.warmup_proportion * total_steps)
+    if step < warmup:
+        return settings.learning_rate * step / warmup
+    if not settings.decay:
+        return settings.learning_rate
+    return settings.learning_rate * max(0.0, (total_steps - step) / max(1, total_steps - warmup))
+
+
+def build(settings: Optimization, model: nn.Layer) -> Any:
+    """A Paddle optimizer; weight decay spares biases and norms. The loop sets its rate before each step."""
+    weights = list(model.parameters())
+    if settings.optimizer == "adadelta":
+        return paddle.optimizer.Adadelta(
+            settings.learning_rate,
+            epsilon=1e-6,
+            rho=0.95,
+            parameters=weights,
+            weight_decay=settings.weight_decay or None,
+        )
+    if settings.optimizer == "adam":
+        return paddle.optimizer.Adam(
+            settings.learning_rate, parameters=weights, weight_decay=settings.weight_decay or None
+        )
+    decayed = {
+        parameter.name
+        for name, parameter in model.named_parameters()
+        if not any(part in name for part in ("bias", "norm"))
+    }
+    return paddle.optimizer.AdamW(
+        settings.learning_rate, beta1=0.9, beta2=0.999, epsilon=settings.adam_epsilon, parameters=weights,
+        weight_decay=settings.weight_decay, apply_decay_param_fun=decayed.__contains__,
+    )  # fmt: skip
+
+
+def state_by_structure(optimizer: Any, model: nn.Layer) -> dict[str, Any]:
+    """The optimizer's state under the parameters' names in the model.
+
+    Paddle names parameters by the order in which a process made them, which another process need not repeat.
+    """
+    structural = {parameter.name: name for name, parameter in model.named_parameters()}
+    return _rename(optimizer.state_dict(), structural)
+
+
+def restore_by_structure(optimizer: Any, model: nn.Layer, state: dict[str, Any]) -> None:
+    """The inverse of :func:`state_by_structure`."""
+    own = {name: parameter.name for name, parameter in model.named_parameters()}
+    optimizer.set_state_dict(_rename(state, own))
+
+
+def _rename(state: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    longest_first = sorted(names, key=len, reverse=True)
+    renamed = {}
+    for key, value in state.items():
+        old = next((name for name in longest_first if key.startswith(f"{name}_")), None)
+        renamed[names[old] + key[len(old) :] if old else key] = value
+    return renamed

@@ -1,0 +1,261 @@
+"""A run directory: the unit that every recipe writes and every reader starts from.
+
+::
+
+    run.json             arguments, versions, machine, seed, digests of inputs, status, time, steps
+    metrics.jsonl        a line for each logged step and each evaluation
+    visualdl/            the same for VisualDL
+    last/                what a killed run goes on from; replaced in one step
+    best_model_<step>/   the best model so far, loadable by PaddleNLP and by paddledistill.models.load
+    best_model           stable name of the above
+"""
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from paddledistill import runtime
+from paddledistill.errors import UserError
+from paddledistill.files import atomic_directory, point, read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+BEST = "best_model"
+LAST = "last"
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
+_NOT_COMPARED = {"resume", "overwrite", "logging_steps"}  # what may differ when a run goes on
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run came to: metrics of its best model, on what step, of how many, in what time."""
+
+    metrics: dict[str, float]
+    best_step: int
+    steps: int
+    seconds: float
+
+
+def best_model(path: str | Path) -> Path:
+    """The model directory that ``path`` means: itself, or the best model of a run directory.
+
+    :raises UserError: if there is none.
+    """
+    directory = Path(path)
+    if not directory.is_dir():
+        raise UserError(f"no directory {path}: give a best_model directory or a run directory")
+    if (directory / BEST).is_dir():
+        return (directory / BEST).resolve()
+    if (directory / RUN_FILE).is_file():
+        raise UserError(f"{path} is a run without a best model yet: finish it with --resume")
+    return directory
+
+
+class RunDirectory:
+    """One run on disk. Made by :meth:`claim`."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        """Use :meth:`claim`."""
+        self.path = path
+        self.content = content
+        self._visualdl: Any = None
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def claim(
+        cls,
+        path: str | Path,
+        arguments: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> "RunDirectory":
+        """Take ``path`` for a run, or go on with the run that is there.
+
+        :param arguments: every argument of the recipe; with ``inputs`` they say what the run is.
+        :param inputs: digests of data and models that the run starts from.
+        :raises UserError: if the directory is in use, holds something else, or holds a run with other arguments.
+        """
+        directory = Path(path)
+        arguments = json.loads(json.dumps(dict(arguments), default=str))
+        inputs = dict(inputs)
+        if directory.exists() and not directory.is_dir():
+            raise UserError(f"{path} is a file: choose another --output_dir")
+        file = directory / RUN_FILE
+        if file.is_file() and not overwrite:
+            content = _read_run(file)
+            if not resume:
+                whose = "a complete" if content["status"] == "complete" else "an unfinished"
+                raise UserError(
+                    f"output directory {path} is in use by {whose} run: --resume goes on with it, --overwrite deletes it"
+                )
+            _check_same(path, content, arguments, inputs)
+        else:
+            if directory.is_dir() and not file.is_file() and any(directory.iterdir()):
+                raise UserError(f"output directory {path} is in use and holds no run: choose another --output_dir")
+            content = {
+                "command": " ".join(["python", *sys.argv]),
+                "arguments": arguments,
+                "inputs": inputs,
+                "seed": arguments.get("seed"),
+                "versions": runtime.versions(),
+                "machine": runtime.machine(),
+                "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+                "status": "unfinished",
+            }
+        directory.mkdir(parents=True, exist_ok=True)
+        run = cls(directory, content)
+        run._take_lock()
+        if overwrite:
+            run._clear()
+        write_json(file, content)
+        return run
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return bool(self.content["status"] == "complete")
+
+    def _take_lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two runs in one directory are not noticed there
+            return
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"output directory {self.path} is in use by another process: wait for it, or choose another"
+            ) from None
+
+    def release(self) -> None:
+        """Let others have the directory; a process that ends does so by itself."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __del__(self) -> None:
+        self.release()
+
+    def _clear(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.is_symlink() or entry.is_file():
+                if entry.name != ".lock":
+                    entry.unlink()
+            elif entry.name == "visualdl" or entry.name.startswith((f"{BEST}_", f".{LAST}_", ".")):
+                shutil.rmtree(entry)
+
+    def log(self, kind: str, step: int, epoch: int, seconds: float, values: Mapping[str, float]) -> None:
+        """Add a line to ``metrics.jsonl`` and points to VisualDL.
+
+        :param kind: ``train`` or ``eval``.
+        """
+        record = {"step": step, "epoch": epoch, "kind": kind, "seconds": round(seconds, 3), **values}
+        with (self.path / METRICS_FILE).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+        self._plot(record)
+
+    def _plot(self, record: Mapping[str, Any]) -> None:
+        if self._visualdl is None:
+            from visualdl import LogWriter
+
+            self._visualdl = LogWriter(logdir=str(self.path / "visualdl"))
+        for name, value in record.items():
+            if name not in ("step", "epoch", "kind", "seconds"):
+                self._visualdl.add_scalar(tag=f"{record['kind']}/{name}", step=record["step"], value=value)
+        self._visualdl.flush()
+
+    def rewind(self, step: int) -> None:
+        """Forget what was logged after ``step``, before a run goes on from there."""
+        records = [record for record in read_metrics(self.path) if record["step"] <= step]
+        (self.path / METRICS_FILE).unlink(missing_ok=True)
+        shutil.rmtree(self.path / "visualdl", ignore_errors=True)
+        for record in records:
+            with (self.path / METRICS_FILE).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+            self._plot(record)
+
+    def save_last(self, step: int, fill: Callable[[Path], None]) -> None:
+        """Replace ``last`` by a directory that ``fill`` writes."""
+        name = f".{LAST}_{step}"
+        with atomic_directory(self.path / name) as partial:
+            fill(partial)
+        point(self.path / LAST, name)
+        for other in self.path.glob(f".{LAST}_*"):
+            if other.name != name:
+                shutil.rmtree(other)
+
+    @property
+    def last(self) -> Path | None:
+        """The state to go on from, if there is one."""
+        path = self.path / LAST
+        return path.resolve() if path.is_dir() else None
+
+    def save_best(self, step: int, fill: Callable[[Path], None]) -> None:
+        """Make ``best_model_<step>`` from what ``fill`` writes, point ``best_model`` to it, and delete the former best."""
+        name = f"{BEST}_{step}"
+        with atomic_directory(self.path / name) as partial:
+            fill(partial)
+        point(self.path / BEST, name)
+        for other in self.path.glob(f"{BEST}_*"):
+            if other.name != name:
+                shutil.rmtree(other)
+
+    def finish(self, result: Result, rows: int) -> None:
+        """Mark the run as complete, say what came out, and drop the state that only an unfinished run needs.
+
+        :param rows: how many rows it trained on.
+        """
+        if self._visualdl is not None:
+            self._visualdl.close()
+        self.content |= {"status": "complete", "rows": rows, **asdict(result)}
+        write_json(self.path / RUN_FILE, self.content)
+        (self.path / LAST).unlink(missing_ok=True)
+        for state in self.path.glob(f".{LAST}_*"):
+            shutil.rmtree(state)
+        told = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+        logger.info("best model: %s (step %d of %d): %s", self.path / BEST, result.best_step, result.steps, told)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a run's ``metrics.jsonl``; a line cut short by a kill is left out."""
+    file = path / METRICS_FILE
+    records = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+def _read_run(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = read_json(file)
+        return content if {"arguments", "inputs", "status"} <= set(content) else _damaged(file)
+    except ValueError:
+        return _damaged(file)
+
+
+def _damaged(file: Path) -> Any:
+    raise UserError(f"{file} is damaged: --overwrite starts the run again")
+
+
+def _check_same(
+    path: str | Path, content: Mapping[str, Any], arguments: Mapping[str, Any], inputs: Mapping[str, str]
+) -> None:
+    old, new = {**content["arguments"], **content["inputs"]}, {**arguments, **inputs}
+    changed = [name for name in {**old, **new} if name not in _NOT_COMPARED and old.get(name) != new.get(name)]
+    if changed:
+        told = ", ".join(f"{name} was {str(old.get(name))[:40]}, is {str(new.get(name))[:40]}" for name in changed[:3])
+        raise UserError(
+            f"{path} holds a run with other arguments ({told}): choose another --output_dir, or --overwrite"
+        )

@@ -1,0 +1,133 @@
+"""The BiLSTM student: lengths honoured, no dead parameters, dropout that acts, small on disk, exact round trip."""
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from paddledistill import models
+from paddledistill.data.tokenization import Tokenizer
+from paddledistill.errors import UserError
+from paddledistill.files import size_in_megabytes
+from paddledistill.models import BiLSTM, BiLSTMConfig, TaskInfo
+from paddledistill.tasks import Example
+from paddledistill.training.evaluation import to_batch
+
+SHAPE = BiLSTMConfig(emb_dim=8, hidden_size=6)
+SINGLE = TaskInfo("sst-2", ("negative", "positive"), is_pair=False, max_seq_length=32)
+PAIR = TaskInfo("sts-b", None, is_pair=True, max_seq_length=32)
+SENTENCES = ["a warm and funny story", "dull", "the plot is dull and the jokes are old and long"]
+
+
+@pytest.fixture
+def tokenizer(tiny_vocab: Path) -> Tokenizer:
+    return Tokenizer.from_vocab(tiny_vocab)
+
+
+def logits(model: BiLSTM, examples: list[Example], rows: list[int]) -> np.ndarray:
+    model.eval()
+    return np.asarray(model(to_batch(model.encode(examples).batch(rows))).numpy())
+
+
+def test_padding_never_changes_an_output(tokenizer: Tokenizer) -> None:
+    model = models.new_bilstm(SHAPE, tokenizer, SINGLE)
+    examples = [Example(text, None, 0) for text in SENTENCES]
+    together = logits(model, examples, [0, 1, 2])
+    alone = np.concatenate([logits(model, examples, [row]) for row in range(3)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_the_network_is_that_of_the_paper(tokenizer: Tokenizer) -> None:
+    """Embedding, LSTM in both directions, last states, tanh layer, output layer: in numpy, from the formulas."""
+    model = models.new_bilstm(SHAPE, tokenizer, SINGLE)
+    model.eval()
+    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    ids = tokenizer.ids([SENTENCES[2]])[0]
+
+    def last_state(words: list[int], ending: str) -> np.ndarray:
+        hidden = cell = np.zeros(6)
+        for word in words:
+            gates = (
+                weights[f"lstm.weight_ih_l0{ending}"] @ weights["embedding.weight"][word] + weights[f"lstm.bias_ih_l0{ending}"]
+                + weights[f"lstm.weight_hh_l0{ending}"] @ hidden + weights[f"lstm.bias_hh_l0{ending}"]
+            )  # fmt: skip
+            enter, forget, new, leave = np.split(gates, 4)
+            cell = cell / (1 + np.exp(-forget)) + np.tanh(new) / (1 + np.exp(-enter))
+            hidden = np.tanh(cell) / (1 + np.exp(-leave))
+        return hidden
+
+    vector = np.concatenate([last_state(ids, ""), last_state(ids[::-1], "_reverse")])
+    inner = np.tanh(vector @ weights["dense.weight"] + weights["dense.bias"])
+    expected = inner @ weights["classifier.weight"] + weights["classifier.bias"]
+    np.testing.assert_allclose(logits(model, [Example(SENTENCES[2], None, 0)], [0])[0], expected, atol=1e-5)
+
+
+def test_pairs_are_siamese(tokenizer: Tokenizer) -> None:
+    model = models.new_bilstm(SHAPE, tokenizer, PAIR)
+    model.eval()
+    vectors: list[paddle.Tensor] = []
+    model.dense.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
+    logits(model, [Example(SENTENCES[0], SENTENCES[2], 1.0)], [0])
+    first, second, total, distance = np.split(vectors[0].numpy()[0], 4)
+    np.testing.assert_allclose(total, first + second, atol=1e-6)
+    np.testing.assert_allclose(distance, np.abs(first - second), atol=1e-6)
+    logits(model, [Example(SENTENCES[2], SENTENCES[0], 1.0)], [0])
+    np.testing.assert_allclose(vectors[1].numpy()[0, :12], second, atol=1e-6)
+
+
+@pytest.mark.parametrize("info", [SINGLE, PAIR])
+def test_no_parameter_is_dead(tokenizer: Tokenizer, info: TaskInfo) -> None:
+    model = models.new_bilstm(SHAPE, tokenizer, info)
+    examples = [Example(text, SENTENCES[0] if info.is_pair else None, 1) for text in SENTENCES]
+    model(to_batch(model.encode(examples).batch([0, 1, 2]))).square().sum().backward()
+    assert [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum()
+    ] == []
+
+
+def test_dropout_acts_with_one_layer(tokenizer: Tokenizer) -> None:
+    """Defect 12: --dropout_prob did nothing with one layer."""
+    model = models.new_bilstm(BiLSTMConfig(8, 6, num_layers=1, dropout_prob=0.5), tokenizer, SINGLE)
+    batch = to_batch(model.encode([Example(SENTENCES[2], None, 0)]).batch([0]))
+    model.train()
+    assert len({tuple(model(batch).numpy()[0].tolist()) for _ in range(4)}) > 1
+    model.eval()
+    assert len({tuple(model(batch).numpy()[0].tolist()) for _ in range(2)}) == 1
+
+
+def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = models.new_bilstm(BiLSTMConfig(8, 6, num_layers=2), tokenizer, SINGLE)
+    model.save(tmp_path)
+    loaded = models.load(tmp_path)
+    assert isinstance(loaded, BiLSTM)
+    assert (loaded.labels, loaded.config, loaded.description) == (SINGLE.labels, model.config, "BiLSTM 2x6")
+    examples = [Example(text, None, 0) for text in SENTENCES]
+    np.testing.assert_array_equal(logits(loaded, examples, [0, 1, 2]), logits(model, examples, [0, 1, 2]))
+    again = models.new_bilstm(
+        BiLSTMConfig(8, 6, num_layers=2), tokenizer, SINGLE, str(tmp_path / "model_state.pdparams")
+    )
+    np.testing.assert_array_equal(logits(again, examples, [0, 1, 2]), logits(model, examples, [0, 1, 2]))
+
+
+def test_pruned_student_is_smaller_than_its_teacher(tokenizer: Tokenizer, tiny_bert_12: Path, tmp_path: Path) -> None:
+    """Defect 12: the distilled BiLSTM was bigger than its teacher, because of its word table."""
+    pruned = tokenizer.pruned(SENTENCES)
+    models.new_bilstm(SHAPE, pruned, SINGLE).save(tmp_path)
+    assert len(pruned.vocab) < len(tokenizer.vocab)
+    assert size_in_megabytes(tmp_path) < size_in_megabytes(tiny_bert_12) / 4
+
+
+def test_broken_directories(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    models.new_bilstm(SHAPE, tokenizer, SINGLE).save(tmp_path)
+    weights = tmp_path / "model_state.pdparams"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"model_state.pdparams is damaged or cut short"):
+        models.load(tmp_path)
+    weights.write_bytes(whole)
+    (tmp_path / "task.json").unlink()
+    with pytest.raises(UserError, match=r"no task.json"):
+        models.load(tmp_path)
+    with pytest.raises(UserError, match=r"no file .*nothing.pdparams"):
+        models.new_bilstm(SHAPE, tokenizer, SINGLE, str(tmp_path / "nothing.pdparams"))

@@ -1,0 +1,417 @@
+"""The training recipes as a user runs them, on tiny models: they work together, resume, and refuse what is wrong in one line."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+
+from paddledistill import models
+from paddledistill.models import EncoderClassifier
+from paddledistill.training.run_directory import best_model, read_metrics
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+RUN_GLUE = "benchmark/glue/run_glue.py"
+TASK_DISTILL = "examples/tinybert/task_distill.py"
+SMALL = "examples/bert_to_bilstm/small.py"
+DISTILL = "examples/bert_to_bilstm/distill.py"
+QUICK = ["--max_seq_length", "32", "--batch_size", "4", "--save_steps", "3", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory, fixture_dir: Path) -> Path:
+    target = tmp_path_factory.mktemp("data") / "glue"
+    shutil.copytree(fixture_dir / "glue", target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory, run_recipe: Run, tiny_bert: Path, glue: Path) -> Path:
+    """A teacher for SST-2, fine-tuned by the real recipe."""
+    target = tmp_path_factory.mktemp("runs") / "teacher"
+    arguments = [
+        "--model_name_or_path",
+        tiny_bert,
+        "--task_name",
+        "SST-2",
+        "--glue_dir",
+        glue,
+        "--num_train_epochs",
+        1,
+        *QUICK,
+    ]
+    run_recipe(RUN_GLUE, *arguments, "--output_dir", target, check=True)
+    return target
+
+
+@pytest.fixture
+def distil(run_recipe: Run, tiny_student: Path, teacher: Path, glue: Path) -> Run:
+    """task_distill.py for SST-2 with this teacher."""
+
+    def run(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
+        common = [
+            "--student_model_name_or_path",
+            tiny_student,
+            "--task_name",
+            "sst-2",
+            "--glue_dir",
+            glue,
+            "--teacher_path",
+            teacher,
+            *QUICK,
+        ]
+        return run_recipe(TASK_DISTILL, *common, *arguments, **options)
+
+    return run
+
+
+def one_line(done: "subprocess.CompletedProcess[str]") -> str:
+    """The error of a command that refused its input: exit code 2 and, last, a single line without a traceback."""
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert "error:" in last
+    return last
+
+
+def test_both_stages_and_what_they_log(distil: Run, tmp_path: Path) -> None:
+    """Without --stage both run; each has its own rate and epochs, and every loss term is logged by itself."""
+    flags = [
+        "--learning_rate",
+        "5e-5",
+        "--num_train_epochs",
+        "2",
+        "--prediction_epochs",
+        "1",
+        "--warmup_proportion",
+        "0",
+        "--logging_steps",
+        "1",
+    ]
+    distil(*flags, "--T", "2", "--output_dir", tmp_path / "run", check=True)
+    first, second = read_metrics(tmp_path / "run" / "intermediate"), read_metrics(tmp_path / "run")
+    assert (first[-1]["step"], second[-1]["step"]) == (12, 6)
+    assert (max(line.get("lr", 0) for line in first), max(line.get("lr", 0) for line in second)) == pytest.approx(
+        (5e-5, 3e-5)
+    )
+    assert {"hidden_0", "hidden_1", "hidden_2", "attention_0", "attention_1"} <= set(first[0])
+    held_out = {line["step"]: line["loss"] for line in first if line["kind"] == "eval"}
+    assert (
+        best_model(tmp_path / "run" / "intermediate").name
+        == f"best_model_{min(held_out, key=lambda step: held_out[step])}"
+    )
+    assert first[-1]["loss"] < first[1]["loss"] or min(held_out.values()) < first[0]["loss"]
+    assert isinstance(models.load(tmp_path / "run"), EncoderClassifier)
+
+
+def test_the_teachers_logits_are_computed_once(
+    distil: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Defect 11: the teacher was run again in every epoch. A second run of three epochs reads all of it back."""
+    cache = {"PADDLEDISTILL_HOME": str(tmp_path / "cache")}
+    first = distil(
+        "--stage", "prediction", "--num_train_epochs", "2", "--output_dir", tmp_path / "a", env=cache, check=True
+    )
+    assert first.stderr.count("teacher logits: 100%") == 1
+    assert len(list((tmp_path / "cache" / "logits").iterdir())) == 1
+    again = distil(
+        "--stage",
+        "prediction",
+        "--num_train_epochs",
+        "3",
+        "--seed",
+        "7",
+        "--output_dir",
+        tmp_path / "b",
+        env=cache,
+        check=True,
+    )
+    assert "teacher logits of 24 rows read back" in again.stderr
+    assert "teacher logits: " not in again.stderr
+
+
+@pytest.mark.slow
+def test_stages_one_at_a_time(distil: Run, run_recipe: Run, teacher: Path, glue: Path, tmp_path: Path) -> None:
+    """The two commands of the original documents: --intermediate_distill, then prediction from what it saved."""
+    distil("--intermediate_distill", "--num_train_epochs", "1", "--output_dir", tmp_path / "first", check=True)
+    assert not (tmp_path / "first" / "intermediate").exists()
+    common = [
+        "--model_name_or_path",
+        tmp_path / "first",
+        "--task_name",
+        "SST-2",
+        "--glue_dir",
+        glue,
+        "--teacher_path",
+        best_model(teacher),
+        *QUICK,
+    ]
+    run_recipe(
+        TASK_DISTILL,
+        *common,
+        "--stage",
+        "prediction",
+        "--num_train_epochs",
+        1,
+        "--output_dir",
+        tmp_path / "second",
+        check=True,
+    )
+    assert (tmp_path / "second" / "best_model" / "model_state.pdparams").is_file()
+
+
+@pytest.mark.slow
+def test_regression_is_learned_from_the_teachers_scores(
+    run_recipe: Run, tiny_bert: Path, tiny_student: Path, glue: Path, tmp_path: Path
+) -> None:
+    """Defect 3, by the real scripts: STS-B's prediction loss was 0 at every step."""
+    common = ["--task_name", "STS-B", "--glue_dir", glue, *QUICK, "--logging_steps", "1", "--num_train_epochs", "1"]
+    run_recipe(RUN_GLUE, "--model_name_or_path", tiny_bert, *common, "--output_dir", tmp_path / "teacher", check=True)
+    run_recipe(
+        TASK_DISTILL, "--model_name_or_path", tiny_student, *common, "--teacher_path", tmp_path / "teacher", "--stage", "prediction",
+        "--output_dir", tmp_path / "student", check=True,
+    )  # fmt: skip
+    lines = [line for line in read_metrics(tmp_path / "student") if line["kind"] == "train"]
+    assert all(line["loss"] > 0 for line in lines)
+    assert {"pearson", "spearman"} <= set(read_metrics(tmp_path / "student")[-1])
+
+
+@pytest.mark.slow
+def test_mnli_best_is_chosen_on_matched(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
+    """Defect 9: MNLI's best was chosen on the wrong set after the first mismatched evaluation."""
+    run_recipe(
+        RUN_GLUE, "--model_name_or_path", tiny_bert, "--task_name", "MNLI", "--glue_dir", glue, *QUICK, "--save_steps", 1,
+        "--num_train_epochs", 2, "--learning_rate", "3e-3", "--output_dir", tmp_path / "run", check=True,
+    )  # fmt: skip
+    lines = [line for line in read_metrics(tmp_path / "run") if line["kind"] == "eval"]
+    assert all({"accuracy", "dev_mismatched/accuracy"} <= set(line) for line in lines)
+    best = max(lines, key=lambda line: (line["accuracy"], -line["step"]))
+    assert best_model(tmp_path / "run").name == f"best_model_{best['step']}"
+
+
+def test_bilstm_with_and_without_a_teacher(
+    run_recipe: Run, teacher: Path, tiny_vocab: Path, glue: Path, tmp_path: Path
+) -> None:
+    common = ["--task_name", "sst-2", "--glue_dir", glue, *QUICK, "--max_epoch", 2, "--emb_dim", 8, "--hidden_size", 6]
+    run_recipe(
+        SMALL,
+        *common,
+        "--vocab_path",
+        tiny_vocab,
+        "--dropout_prob",
+        0.4,
+        "--output_dir",
+        tmp_path / "alone",
+        check=True,
+    )
+    flags = ["--model_name", teacher, "--teacher_dir", teacher, "--n_iter", 3, "--alpha", 0.5]
+    run_recipe(
+        DISTILL,
+        *common,
+        *flags,
+        "--optimizer",
+        "adam",
+        "--lr",
+        "0.001",
+        "--output_dir",
+        tmp_path / "distilled",
+        check=True,
+    )
+    assert {"logits", "supervised"} <= set(
+        next(line for line in read_metrics(tmp_path / "distilled") if line["kind"] == "train")
+    )
+    rows = json.loads((tmp_path / "distilled" / "run.json").read_text())["rows"]
+    assert 24 < rows <= 24 * 4
+    alone, distilled = models.load(tmp_path / "alone"), models.load(tmp_path / "distilled")
+    assert len(distilled.tokenizer.vocab) < len(alone.tokenizer.vocab)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
+    """The real script, a real SIGKILL."""
+    arguments = [
+        "--model_name_or_path",
+        tiny_bert,
+        "--task_name",
+        "SST-2",
+        "--glue_dir",
+        glue,
+        *QUICK,
+        "--num_train_epochs",
+        40,
+        "--logging_steps",
+        1,
+    ]
+    run_recipe(RUN_GLUE, *arguments, "--output_dir", tmp_path / "whole", check=True)
+    command = [sys.executable, RUN_GLUE, *map(str, arguments), "--output_dir", str(tmp_path / "killed")]
+    process = subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not any(line["step"] > 20 for line in read_metrics(tmp_path / "killed")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert json.loads((tmp_path / "killed" / "run.json").read_text())["status"] == "unfinished"
+    done = run_recipe(RUN_GLUE, *arguments, "--output_dir", tmp_path / "killed", "--resume", check=True)
+    assert "going on at step" in done.stderr
+    ours, theirs = (
+        paddle.load(str(best_model(tmp_path / run) / "model_state.pdparams"), return_numpy=True)
+        for run in ("whole", "killed")
+    )
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(theirs[name], tensor, err_msg=name)
+    again = run_recipe(RUN_GLUE, *arguments, "--output_dir", tmp_path / "killed", "--resume", check=True)
+    assert "already done" in again.stderr
+
+
+def test_without_a_gpu_the_run_goes_on_with_the_cpu(
+    run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path
+) -> None:
+    if paddle.device.is_compiled_with_cuda():
+        pytest.skip("this installation of Paddle can use a GPU")
+    flags = [
+        "--task_name",
+        "RTE",
+        "--glue_dir",
+        glue,
+        "--max_seq_length",
+        "32",
+        "--max_steps",
+        "1",
+        "--device",
+        "gpu",
+        "--n_gpu",
+        "1",
+    ]
+    done = run_recipe(
+        RUN_GLUE,
+        "--model_type",
+        "bert",
+        "--model_name_or_path",
+        tiny_bert,
+        *flags,
+        "--output_dir",
+        tmp_path / "run",
+        check=True,
+    )
+    assert "going on with the CPU" in done.stderr
+
+
+# --------------------------------------------------------------------------------------------------------- bad input
+
+
+def bad_input(recipe: str, tiny_bert: Path, teacher: Path, output: Path) -> list[object]:
+    """The flags of a command that works but for what a test then makes wrong."""
+    flags: dict[str, list[object]] = {
+        RUN_GLUE: ["--model_name_or_path", tiny_bert],
+        TASK_DISTILL: ["--model_name_or_path", tiny_bert, "--teacher_path", teacher],
+        SMALL: ["--model_name", tiny_bert],
+        DISTILL: ["--model_name", tiny_bert, "--teacher_dir", teacher],
+    }
+    return [*flags[recipe], "--max_steps", 1, "--output_dir", output]
+
+
+RECIPES = [RUN_GLUE, TASK_DISTILL, SMALL, DISTILL]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_bad_data_is_told_in_one_line(
+    recipe: str, run_recipe: Run, tiny_bert: Path, teacher: Path, glue_dir: Path, tmp_path: Path
+) -> None:
+    """A missing folder, an unknown task, a row without its label, a label outside the set, an empty sentence."""
+    flags = bad_input(recipe, tiny_bert, teacher, tmp_path / "out")
+    train = glue_dir / "SST-2" / "train.tsv"
+    good = train.read_text()
+
+    def refused(task: str, data: Path, content: str = good) -> str:
+        train.write_text(content)
+        line = one_line(run_recipe(recipe, *flags, "--task_name", task, "--data_dir", data))
+        assert not (tmp_path / "out").exists()
+        return line
+
+    assert "nowhere does not exist" in refused("SST-2", tmp_path / "nowhere")
+    assert "sst-2" in refused("SST-3", glue_dir)
+    assert f"{train}:4" in refused("SST-2", glue_dir, "sentence\tlabel\nfine\t1\ndull\t0\nno label here\n")
+    assert f"{train}:3" in refused("SST-2", glue_dir, "sentence\tlabel\nfine\t1\ndull\t7\n")
+    assert f"{train}:2" in refused("SST-2", glue_dir, "sentence\tlabel\n \t1\ndull\t0\n")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_directory_in_use_and_a_broken_teacher(
+    recipe: str, run_recipe: Run, tiny_bert: Path, teacher: Path, glue: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    data = ["--task_name", "SST-2", "--data_dir", glue]
+    line = one_line(run_recipe(recipe, *bad_input(recipe, tiny_bert, teacher, tmp_path / "mine"), *data))
+    assert "in use" in line
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    if recipe == SMALL:
+        return
+    broken = tmp_path / "broken"
+    shutil.copytree(best_model(teacher), broken)
+    weights = broken / "model_state.pdparams"
+    weights.write_bytes(weights.read_bytes()[:2000])
+    encoder = broken if recipe == RUN_GLUE else tiny_bert
+    line = one_line(run_recipe(recipe, *bad_input(recipe, encoder, broken, tmp_path / "out"), *data))
+    assert "model_state.pdparams is damaged or cut short" in line
+    assert not list(tmp_path.glob("out/best_model*"))
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_full_disk_loses_nothing(recipe: str, tiny_bert: Path, teacher: Path, glue: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: writing the model fails in the middle, as it would there."""
+    import resource
+
+    flags = [*bad_input(recipe, tiny_bert, teacher, tmp_path / "out"), "--task_name", "SST-2", "--data_dir", glue]
+    done = subprocess.run(
+        [sys.executable, recipe, *map(str, flags)], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
+    )  # fmt: skip
+    line = one_line(done)
+    assert "no space left" in line and "--resume" in line
+    left = sorted(
+        path.name for path in (tmp_path / "out").rglob("*") if "visualdl" not in path.parts and path.name != "visualdl"
+    )
+    assert [name for name in left if name.endswith((".part", ".pdparams"))] == []
+    assert "run.json" in left
+
+
+def test_flags_that_do_not_fit(
+    distil: Run, run_recipe: Run, tiny_bert: Path, teacher: Path, glue: Path, tmp_path: Path
+) -> None:
+    assert "2i+1 needs a teacher twice as deep" in one_line(
+        distil("--init_from_layers", "0", "--output_dir", tmp_path / "a")
+    )
+    assert "not allowed with" in one_line(
+        distil("--stage", "both", "--intermediate_distill", "--output_dir", tmp_path / "a")
+    )
+    assert "must be a whole number of at least 1, got '0'" in one_line(
+        distil("--batch_size", "0", "--output_dir", tmp_path / "a")
+    )
+    assert "was fine-tuned for sst-2, not for mrpc" in one_line(
+        run_recipe(
+            DISTILL,
+            "--task_name",
+            "MRPC",
+            "--glue_dir",
+            glue,
+            "--model_name",
+            tiny_bert,
+            "--teacher_dir",
+            teacher,
+            "--output_dir",
+            tmp_path / "a",
+        )
+    )
+    assert "no directory" in one_line(distil("--teacher_path", tmp_path / "gone", "--output_dir", tmp_path / "a"))

@@ -1,0 +1,188 @@
+"""The loop and its run directory: resume to the same weights, the best model, logs, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from visualdl import LogReader
+
+from paddledistill import models
+from paddledistill.data.reading import load_split
+from paddledistill.distill import objectives
+from paddledistill.errors import UserError
+from paddledistill.models import EncoderClassifier, TaskInfo
+from paddledistill.tasks import get_task
+from paddledistill.training import loop
+from paddledistill.training.evaluation import evaluate, predict
+from paddledistill.training.optimization import Optimization
+from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
+
+ARGUMENTS = {"seed": 5, "learning_rate": 1e-3}
+PLAN = loop.Plan(epochs=2, batch_size=5, seed=5, best_metric="accuracy", logging_steps=2, save_steps=3)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it and tidy up."""
+
+
+@pytest.fixture
+def train(tiny_bert: Path, glue_dir: Path) -> Callable[..., EncoderClassifier]:
+    """Train on the made-up SST-2, with dropout, in a given directory; ``die_at`` stops before that step's update."""
+    task = get_task("SST-2")
+    examples, dev = load_split(task, "train", glue_dir), load_split(task, "dev", glue_dir)
+
+    def run(
+        directory: Path, die_at: int | None = None, resume: bool = False, plan: loop.Plan = PLAN, rate: float = 1e-3
+    ) -> EncoderClassifier:
+        claimed = RunDirectory.claim(directory, ARGUMENTS, {"data": "1"}, resume=resume)
+        paddle.seed(5)
+        model = models.new_encoder_classifier(str(tiny_bert), TaskInfo.of(task, 32))
+        plain, dev_set = objectives.supervised(model), model.encode(dev)
+        steps = 0
+
+        def objective(batch: dict[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
+            nonlocal steps
+            steps += 1
+            if steps == die_at:
+                raise Killed
+            return plain(batch)
+
+        result = loop.train(
+            model,
+            objective,
+            model.encode(examples),
+            claimed,
+            Optimization(rate, warmup_proportion=0.1),
+            plan,
+            lambda: evaluate(model, {"dev": dev_set}, task.metrics),
+        )
+        claimed.finish(result, rows=len(examples))
+        claimed.release()
+        return model
+
+    return run
+
+
+def weights(model: EncoderClassifier) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("die_at", [1, 5, 10])
+def test_killed_and_resumed_ends_with_the_same_weights(
+    train: Callable[..., EncoderClassifier], tmp_path: Path, die_at: int
+) -> None:
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", die_at=die_at)
+    resumed = train(tmp_path / "killed", resume=True)
+    for name, expected in weights(whole).items():
+        np.testing.assert_array_equal(weights(resumed)[name], expected, err_msg=name)
+    without_time = [
+        [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(tmp_path / run)]
+        for run in ("whole", "killed")
+    ]
+    assert without_time[0] == without_time[1]
+    assert best_model(tmp_path / "killed").name == best_model(tmp_path / "whole").name
+
+
+def test_what_a_finished_run_leaves(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
+    """Defect 9 (no last step, no best model saved): 10 steps, evaluated at 3, 6, 9 and at the last one."""
+    train(tmp_path / "run")
+    records = read_metrics(tmp_path / "run")
+    evaluations = [record for record in records if record["kind"] == "eval"]
+    assert [record["step"] for record in evaluations] == [3, 6, 9, 10]
+    best = max(evaluations, key=lambda record: record["accuracy"])
+    assert best_model(tmp_path / "run").name == f"best_model_{best['step']}"
+    files = sorted(path.name for path in (tmp_path / "run").iterdir())
+    assert files == [".lock", "best_model", f"best_model_{best['step']}", "metrics.jsonl", "run.json", "visualdl"]
+    content = sorted(path.name for path in best_model(tmp_path / "run").iterdir())
+    assert content == [
+        "README.md",
+        "config.json",
+        "metrics.json",
+        "model_state.pdparams",
+        "task.json",
+        "tokenizer_config.json",
+        "vocab.txt",
+    ]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["status"], run["steps"], run["seed"], run["rows"]) == ("complete", 10, 5, 24)
+    assert run["metrics"]["accuracy"] == best["accuracy"]
+    (log,) = (tmp_path / "run" / "visualdl").iterdir()
+    points = LogReader(file_path=str(log)).get_data("scalar", "eval/accuracy")
+    assert [(point.id, pytest.approx(point.value, abs=1e-6)) for point in points] == [
+        (record["step"], record["accuracy"]) for record in evaluations
+    ]
+
+
+def test_evaluation_is_over_the_whole_set(
+    train: Callable[..., EncoderClassifier], tmp_path: Path, glue_dir: Path
+) -> None:
+    """Defect 9: the "eval loss" was the last batch's."""
+    model = train(tmp_path / "run", plan=loop.Plan(1, 8, 5, "accuracy", save_steps=1))
+    last = read_metrics(tmp_path / "run")[-1]
+    examples = load_split(get_task("SST-2"), "dev", glue_dir)
+    logits = predict(model, model.encode(examples), batch_size=5)
+    answers = np.array([example.label for example in examples])
+    shifted = logits - logits.max(-1, keepdims=True)
+    losses = np.log(np.exp(shifted).sum(-1)) - shifted[np.arange(len(answers)), answers]
+    assert last["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+    assert last["accuracy"] == pytest.approx((logits.argmax(-1) == answers).mean())
+
+
+def test_the_seed_decides_the_order_and_no_row_is_dropped(
+    train: Callable[..., EncoderClassifier], tmp_path: Path
+) -> None:
+    """Defect 10: --seed did not change the data order, and the last partial batch was dropped."""
+    first = train(tmp_path / "a")
+    again = train(tmp_path / "b")
+    other = train(tmp_path / "c", plan=loop.Plan(2, 5, 6, "accuracy", 2, 3))
+    name = "network.classifier.weight"
+    np.testing.assert_array_equal(weights(first)[name], weights(again)[name])
+    assert not np.array_equal(weights(first)[name], weights(other)[name])
+    assert json.loads((tmp_path / "a" / "run.json").read_text())["steps"] == 2 * 5  # 24 rows in batches of 5
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss is .* at step \d+: lower --learning_rate"):
+        train(tmp_path / "run", rate=1e30)
+
+
+def test_claims(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    first = RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"})
+    with pytest.raises(UserError, match="in use by an unfinished run: --resume"):
+        RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"})
+    with pytest.raises(UserError, match="in use by another process"):
+        RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"}, resume=True)
+    first.release()
+    with pytest.raises(UserError, match="rate was 0.1, is 0.2"):
+        RunDirectory.claim(path, {"seed": 1, "rate": 0.2}, {"data": "x"}, resume=True)
+    with pytest.raises(UserError, match="data was x, is y"):
+        RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "y"}, resume=True)
+    RunDirectory.claim(path, {"seed": 1, "rate": 0.2}, {"data": "y"}, overwrite=True).release()
+    RunDirectory.claim(path, {"seed": 1, "rate": 0.2, "resume": True}, {"data": "y"}, resume=True).release()
+    (path / "run.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged: --overwrite"):
+        RunDirectory.claim(path, {}, {}, resume=True)
+
+
+def test_directories_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="in use and holds no run"):
+            RunDirectory.claim(tmp_path, {}, {}, overwrite=overwrite)
+    with pytest.raises(UserError, match="is a file"):
+        RunDirectory.claim(tmp_path / "letter.txt", {}, {})
+    assert (tmp_path / "letter.txt").read_text() == "dear"
+
+
+def test_a_damaged_state_is_told(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(tmp_path / "run", die_at=5)
+    (tmp_path / "run" / "last" / "optimizer.pdopt").write_bytes(b"\x80\x04")
+    with pytest.raises(UserError, match=r"the saved state .* is damaged .*--overwrite"):
+        train(tmp_path / "run", resume=True)

@@ -1,0 +1,77 @@
+"""The schedule, what weight decay spares, and optimizer state that another process can take up."""
+
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from paddledistill.training import optimization
+from paddledistill.training.optimization import OPTIMIZERS, Optimization
+
+
+def test_linear_warm_up_and_decay() -> None:
+    settings = Optimization(1.0, warmup_proportion=0.1)
+    rates = [optimization.learning_rate(settings, step, 100) for step in range(101)]
+    np.testing.assert_allclose(rates[:11], np.arange(11) / 10)
+    np.testing.assert_allclose(rates[10:], (100 - np.arange(10, 101)) / 90)
+
+
+def test_warm_up_steps_beat_the_proportion_and_decay_can_be_off() -> None:
+    settings = Optimization(2.0, warmup_steps=4, warmup_proportion=0.5, decay=False)
+    assert [optimization.learning_rate(settings, step, 10) for step in (0, 2, 4, 9)] == [0.0, 1.0, 2.0, 2.0]
+
+
+class Network(nn.Layer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.norm1 = nn.Linear(3, 3), nn.LayerNorm(3)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.norm1(self.dense(x))
+
+
+def test_weight_decay_spares_biases_and_norms() -> None:
+    network = Network()
+    network.dense.bias.set_value(paddle.ones([3]))
+    before = {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
+    optimizer = optimization.build(Optimization(0.1, weight_decay=0.5), network)
+    (network(paddle.ones([2, 3])) * 0).sum().backward()
+    optimizer.step()
+    after = network.state_dict()
+    np.testing.assert_allclose(after["dense.weight"].numpy(), before["dense.weight"] * (1 - 0.1 * 0.5), rtol=1e-5)
+    for name in ("dense.bias", "norm1.weight", "norm1.bias"):
+        np.testing.assert_array_equal(after[name].numpy(), before[name])
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_state_survives_another_order_of_parameter_names(kind: str, tmp_path: Path) -> None:
+    """Paddle counts layers up over a process's life: a resumed run that built something else first has other names."""
+    inputs, goal = (
+        paddle.to_tensor(array) for array in np.random.default_rng(1).normal(size=(2, 4, 3)).astype(np.float32)
+    )
+    settings = Optimization(0.05, kind)
+
+    def step(network: Network, optimizer: object) -> None:
+        (network(inputs) * goal).sum().backward()
+        optimizer.step()  # type: ignore[attr-defined]
+        optimizer.clear_grad()  # type: ignore[attr-defined]
+
+    first = Network()
+    optimizer = optimization.build(settings, first)
+    for _ in range(3):
+        step(first, optimizer)
+    paddle.save(optimization.state_by_structure(optimizer, first), str(tmp_path / "optimizer.pdopt"))
+    weights = {name: tensor.numpy().copy() for name, tensor in first.state_dict().items()}
+
+    nn.Linear(2, 2)
+    second = Network()
+    assert second.dense.weight.name != first.dense.weight.name
+    second.set_state_dict(weights)
+    resumed = optimization.build(settings, second)
+    optimization.restore_by_structure(resumed, second, paddle.load(str(tmp_path / "optimizer.pdopt")))
+    step(first, optimizer)
+    step(second, resumed)
+    for name, tensor in first.state_dict().items():
+        np.testing.assert_array_equal(second.state_dict()[name].numpy(), tensor.numpy())
