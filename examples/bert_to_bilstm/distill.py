@@ -81,6 +81,7 @@ def main(args: argparse.Namespace) -> None:
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
     stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
 
+    runtime.seed_everything(args.seed)  # new weights must not depend on whether the teacher was asked just now
     shape = models.BiLSTMConfig(args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale)
     tokenizer = vocabulary if args.vocab_path else vocabulary.pruned(texts_of(examples))
     student = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)

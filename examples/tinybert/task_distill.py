@@ -11,9 +11,14 @@ Without --stage both stages run, one after the other:
 
 import argparse
 import logging
+from typing import TYPE_CHECKING
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
+
+if TYPE_CHECKING:
+    from paddledistill.training.loop import Plan
+    from paddledistill.training.optimization import Optimization
 
 logger = logging.getLogger("task_distill")
 
@@ -39,7 +44,9 @@ def build_parser() -> cli.Parser:
     student.add_argument(
         "--init_from_layers", type=cli.layer_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
     )
-    student.add_argument("--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)")
+    student.add_argument(
+        "--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)"
+    )
     teacher = parser.add_argument_group("teacher")
     teacher.add_argument(
         "--teacher_model_type",
@@ -94,7 +101,6 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate, mean_losses
-    from paddledistill.training.optimization import Optimization
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
@@ -110,50 +116,64 @@ def main(args: argparse.Namespace) -> None:
     runtime.start(args.device, args.seed)
     info = models.TaskInfo.of(task, args.max_seq_length)
     teacher = load_teacher(args.teacher_path, task)
-    student = models.new_encoder_classifier(args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout)
+    student = models.new_encoder_classifier(
+        args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
+    )
     train_set = student.encode(examples)
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
 
-    def learn(run, objective, rate, epochs, max_steps, evaluate_student, best_metric, train_set=train_set):  # type: ignore[no-untyped-def]
-        optimization = Optimization(
-            rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion
-        )
-        plan = loop.Plan(
-            epochs, args.batch_size, args.seed, best_metric, args.logging_steps, args.save_steps, max_steps
-        )
-        run.finish(
-            loop.train(student, objective, train_set, run, optimization, plan, evaluate_student), rows=len(examples)
-        )
-
+    first = run
+    if args.stage == "both":
+        first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
     epochs = args.num_train_epochs or (3 if args.stage == "prediction" else task.intermediate_epochs)
+
     if args.stage != "prediction":
         layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers)
         objective = objectives.intermediate(student, teacher, layers)
-        first = run
-        if args.stage == "both":
-            first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, resume=True)
+        run.begin()
         if not first.is_complete:
-            learn(
-                first,
+            result = loop.train(
+                student,
                 objective,
-                args.learning_rate,
-                epochs,
-                args.max_steps,
+                train_set,
+                first,
+                optimization(args, args.learning_rate),
+                plan(args, epochs, args.max_steps, "loss"),
                 lambda: mean_losses(objective, student, dev_sets["dev"]),
-                "loss",
             )
+            first.finish(result, rows=len(examples))
+        runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
+
     if args.stage != "intermediate":
         stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(examples, args.max_seq_length))
-        rate, epochs, max_steps = (
-            (args.prediction_learning_rate, args.prediction_epochs, args.prediction_max_steps)
-            if args.stage == "both"
-            else (args.learning_rate, epochs, args.max_steps)
+        rate, max_steps = args.learning_rate, args.max_steps
+        if args.stage == "both":
+            rate, epochs, max_steps = args.prediction_learning_rate, args.prediction_epochs, args.prediction_max_steps
+        result = loop.train(
+            student,
+            objectives.prediction(student, args.T),
+            train_set.with_column(objectives.TEACHER_LOGITS, stored),
+            run,
+            optimization(args, rate),
+            plan(args, epochs, max_steps, task.best_metric),
+            lambda: evaluate(student, dev_sets, task.metrics),
         )
-        learn(
-            run, objectives.prediction(student, args.T), rate, epochs, max_steps,
-            lambda: evaluate(student, dev_sets, task.metrics), task.best_metric, train_set.with_column(objectives.TEACHER_LOGITS, stored),
-        )  # fmt: skip
+        run.finish(result, rows=len(examples))
+
+
+def optimization(args: argparse.Namespace, rate: float) -> "Optimization":
+    """AdamW at the rate of a stage."""
+    from paddledistill.training.optimization import Optimization
+
+    return Optimization(rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion)
+
+
+def plan(args: argparse.Namespace, epochs: int, max_steps: int, best_metric: str) -> "Plan":
+    """The length of a stage."""
+    from paddledistill.training.loop import Plan
+
+    return Plan(epochs, args.batch_size, args.seed, best_metric, args.logging_steps, args.save_steps, max_steps)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,10 @@ def intermediate(student: EncoderClassifier, teacher: EncoderClassifier, layers:
                 f"{what} of the student is {own}, of the teacher {other}: they must be equal for the intermediate stage; "
                 "take --stage prediction"
             )
+    if student.tokenizer.key != teacher.tokenizer.key:
+        raise UserError(
+            "student and teacher have different vocabularies, so their tokens do not match: take --stage prediction"
+        )
     student_hidden, student_scores = dict(layers.hidden), dict(layers.attention)
 
     def objective(batch: Batch) -> Losses:

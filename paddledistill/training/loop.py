@@ -84,6 +84,7 @@ def train(
     :param evaluate: metrics of the model as it stands.
     :raises UserError: if the loss is no longer finite.
     """
+    run.begin()
     steps_per_epoch = math.ceil(len(dataset) / plan.batch_size)
     total = plan.epochs * steps_per_epoch if plan.max_steps <= 0 else min(plan.max_steps, plan.epochs * steps_per_epoch)
     optimizer = build(optimization, model)

@@ -61,10 +61,11 @@ def best_model(path: str | Path) -> Path:
 class RunDirectory:
     """One run on disk. Made by :meth:`claim`."""
 
-    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+    def __init__(self, path: Path, content: dict[str, Any], overwrite: bool = False) -> None:
         """Use :meth:`claim`."""
         self.path = path
         self.content = content
+        self._overwrite = overwrite
         self._visualdl: Any = None
         self._lock: IO[str] | None = None
 
@@ -77,7 +78,7 @@ class RunDirectory:
         resume: bool = False,
         overwrite: bool = False,
     ) -> "RunDirectory":
-        """Take ``path`` for a run, or go on with the run that is there.
+        """Say that ``path`` is for this run, or that the run there is to go on. Nothing is written before :meth:`begin`.
 
         :param arguments: every argument of the recipe; with ``inputs`` they say what the run is.
         :param inputs: digests of data and models that the run starts from.
@@ -110,13 +111,20 @@ class RunDirectory:
                 "started": time.strftime("%Y-%m-%d %H:%M:%S"),
                 "status": "unfinished",
             }
-        directory.mkdir(parents=True, exist_ok=True)
-        run = cls(directory, content)
-        run._take_lock()
-        if overwrite:
-            run._clear()
-        write_json(file, content)
-        return run
+        return cls(directory, content, overwrite)
+
+    def begin(self) -> None:
+        """Take the directory, unless this run has it already.
+
+        :raises UserError: if another process has it.
+        """
+        if self._lock is not None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        if self._overwrite:
+            self._clear()
+        write_json(self.path / RUN_FILE, self.content)
 
     @property
     def is_complete(self) -> bool:
@@ -124,11 +132,11 @@ class RunDirectory:
         return bool(self.content["status"] == "complete")
 
     def _take_lock(self) -> None:
+        self._lock = (self.path / ".lock").open("w")
         try:
             import fcntl
         except ImportError:  # Windows: two runs in one directory are not noticed there
             return
-        self._lock = (self.path / ".lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

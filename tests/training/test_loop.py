@@ -154,17 +154,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(train: Callable[..., EncoderCla
 def test_claims(tmp_path: Path) -> None:
     path = tmp_path / "run"
     first = RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"})
+    assert not path.exists()
+    first.begin()
     with pytest.raises(UserError, match="in use by an unfinished run: --resume"):
         RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"})
     with pytest.raises(UserError, match="in use by another process"):
-        RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"}, resume=True)
+        RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "x"}, resume=True).begin()
     first.release()
     with pytest.raises(UserError, match="rate was 0.1, is 0.2"):
         RunDirectory.claim(path, {"seed": 1, "rate": 0.2}, {"data": "x"}, resume=True)
     with pytest.raises(UserError, match="data was x, is y"):
         RunDirectory.claim(path, {"seed": 1, "rate": 0.1}, {"data": "y"}, resume=True)
-    RunDirectory.claim(path, {"seed": 1, "rate": 0.2}, {"data": "y"}, overwrite=True).release()
-    RunDirectory.claim(path, {"seed": 1, "rate": 0.2, "resume": True}, {"data": "y"}, resume=True).release()
+    again = RunDirectory.claim(path, {"seed": 1, "rate": 0.2}, {"data": "y"}, overwrite=True)
+    again.begin()
+    again.release()
+    RunDirectory.claim(path, {"seed": 1, "rate": 0.2, "resume": True}, {"data": "y"}, resume=True)
     (path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is damaged: --overwrite"):
         RunDirectory.claim(path, {}, {}, resume=True)

@@ -1,0 +1,174 @@
+#!/usr/bin/env python
+"""Fit a masked-LM head and a low-rank update to a pre-trained encoder that came without one.
+
+This made the weights that the project ships for minilm-l6. Any general text will do: UTF-8, a paragraph a line, a blank line
+between articles. Every hundredth article is held out and measured on; paragraphs that hold a dev or test sentence of a task are
+dropped.
+"""
+
+import argparse
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli
+
+logger = logging.getLogger("fit_masked_lm")
+
+
+def build_parser() -> cli.Parser:
+    """Flags."""
+    parser = cli.Parser(
+        __doc__, epilog="example: fit_masked_lm.py --corpus wikipedia.txt --max_steps 2200 --output_dir runs/masked_lm"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument("--model_name_or_path", default="minilm-l6", help="local directory or embedded encoder, a bert")
+    model.add_argument(
+        "--rank", type=cli.positive_int, default=16, help="rank of the change of each matrix of the encoder"
+    )
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--corpus", required=True, help="text to train on, a paragraph a line, a blank line between articles"
+    )
+    text.add_argument(
+        "--glue_dir",
+        "--data_dir",
+        dest="data_dir",
+        help="GLUE files whose dev and test sentences must not be in the text",
+    )
+    text.add_argument("--max_seq_length", type=cli.positive_int, default=64, help="wordpieces a row")
+    text.add_argument(
+        "--held_out_rows", type=cli.positive_int, default=512, help="rows of held-out articles to measure on"
+    )
+    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=3e-3, epochs=1))
+    cli.add_run_flags(parser, seed=42)
+    result = parser.add_argument_group("result")
+    result.add_argument("--weights", help="where to put the update at the end (a .npz of float16)")
+    result.add_argument("--results", help="where to put the figures at the end (a .json)")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build, run, report."""
+    import numpy as np
+
+    from paddledistill import files, models, runtime
+    from paddledistill.data.masked_text import mask_text, read_articles, split_articles, to_stream
+    from paddledistill.data.tokenization import Tokenizer
+    from paddledistill.errors import UserError
+    from paddledistill.models import masked_lm as mlm
+    from paddledistill.models.weights import read_config
+    from paddledistill.tasks import LeakGuard
+    from paddledistill.training import loop
+    from paddledistill.training.optimization import Optimization
+    from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
+
+    encoder = mlm.pretrained_directory(args.model_name_or_path)
+    positions = read_config(encoder).get("max_position_embeddings", 512)
+    if args.max_seq_length > positions:
+        raise UserError(f"--max_seq_length {args.max_seq_length} is beyond the {positions} positions of {encoder}")
+    train, held_out = split_articles(read_articles(Path(args.corpus)))
+    guarded = held_out_rows(args.data_dir)
+    inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": files.digest(Path(args.corpus))}
+    inputs["guarded rows"] = str(len(guarded))
+    run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
+    if run.is_complete:
+        logger.info("already done: %s", run.path)
+        return
+    runtime.start(args.device, args.seed)
+    guard = LeakGuard(guarded)
+    safe = [paragraph for paragraph in train if not guard.leaks((paragraph,))]
+    logger.info(
+        "%d paragraphs, %d dropped because they hold one of %d dev and test rows",
+        len(safe),
+        len(train) - len(safe),
+        len(guarded),
+    )
+
+    tokenizer = Tokenizer.from_directory(encoder)
+    stream = to_stream(safe, tokenizer.ids)
+    rows = mask_text(stream, tokenizer.vocab, args.max_seq_length, args.seed)
+    held_out_set = mask_text(
+        to_stream(held_out, tokenizer.ids), tokenizer.vocab, args.max_seq_length, args.seed, args.held_out_rows
+    )
+    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(stream, minlength=len(tokenizer.vocab)))
+    result = loop.train(
+        model,
+        lambda batch: mlm.masked_lm_loss(model, batch),
+        rows,
+        run,
+        Optimization(
+            args.learning_rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion
+        ),
+        loop.Plan(
+            args.num_train_epochs,
+            args.batch_size,
+            args.seed,
+            "loss",
+            args.logging_steps,
+            args.save_steps,
+            args.max_steps,
+        ),
+        lambda: mlm.score(model, held_out_set),
+    )
+
+    update = best_model(run.path) / mlm.UPDATE_FILE
+    shipped = mlm.score(
+        mlm.masked_lm(args.model_name_or_path, update), held_out_set
+    )  # as loaded: rounded to float16 and merged
+    logger.info("held-out articles, as loaded: loss %.3f, accuracy %.1f%%", shipped["loss"], 100 * shipped["accuracy"])
+    if args.results:
+        curve = [
+            {key: line[key] for key in ("step", "loss", "accuracy")}
+            for line in read_metrics(run.path)
+            if line["kind"] == "eval"
+        ]
+        size = {"parameters": mlm.trainable(model), "megabytes": round(update.stat().st_size / 1e6, 2)}
+        files.write_json(
+            Path(args.results), figures(args, run.content, result.seconds, shipped, curve) | {"update": size}
+        )
+    if args.weights:
+        with files.atomic_file(Path(args.weights)) as partial:
+            shutil.copyfile(update, partial)
+    run.finish(result, rows=len(rows))
+
+
+def held_out_rows(data_dir: str | None) -> list[Any]:
+    """Dev and test rows of every task whose files are on this machine: none of them may be in the text."""
+    from paddledistill.data.reading import has_split, load_split
+    from paddledistill.tasks import TASKS
+
+    where = Path(data_dir) if data_dir else None
+    found = [
+        (task, split) for task in TASKS.values() for split in task.held_out_splits if has_split(task, split, where)
+    ]
+    return [row for task, split in found for row in load_split(task, split, where)]
+
+
+def figures(
+    args: argparse.Namespace, run: dict[str, Any], seconds: float, shipped: dict[str, float], curve: list[Any]
+) -> dict[str, Any]:
+    """The result file: one row in the common layout, and the curve of the held-out loss."""
+    accuracy = round(100 * shipped["accuracy"], 2)
+    row = {
+        "task": "masked wordpieces of held-out articles",
+        "system": f"{args.model_name_or_path}, rank {args.rank}",
+        "role": "alone",
+        "split": "dev",
+        "metric": "accuracy",
+        "values": [accuracy],
+        "mean": accuracy,
+        "std": None,
+        "loss": round(shipped["loss"], 4),
+        "minutes": round(seconds / 60, 1),
+        "command": run["command"],
+    }
+    about = {key: run[key] for key in ("command", "machine", "versions", "seed", "inputs")}
+    return {**about, "date": time.strftime("%Y-%m-%d"), "rows": [row], "curve": curve}
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

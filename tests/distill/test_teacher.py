@@ -1,0 +1,82 @@
+"""The teacher's stored logits: right, computed once, and keyed on all that shapes them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddledistill import assets, models
+from paddledistill.data.tokenization import Tokenizer
+from paddledistill.distill import teacher as teachers
+from paddledistill.distill.teacher import load_teacher, teacher_logits
+from paddledistill.errors import UserError
+from paddledistill.models import BiLSTMConfig, TaskInfo
+from paddledistill.tasks import Example, get_task
+from paddledistill.training.evaluation import predict
+
+EXAMPLES = [
+    Example(text, None, 0) for text in ("a warm and funny story", "dull", "the plot is dull and the jokes are old")
+] * 5
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADDLEDISTILL_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("worth_an_export", [1, 1000])
+def test_logits_are_the_teachers_in_the_order_of_the_rows(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, worth_an_export: int
+) -> None:
+    """With the inference engine and without."""
+    monkeypatch.setattr(teachers, "_WORTH_AN_EXPORT", worth_an_export)
+    model = models.load(tiny_bert)
+    dataset = model.encode(EXAMPLES, 32)
+    found = teacher_logits(model, "digest", dataset)
+    np.testing.assert_allclose(found, predict(model, dataset, batch_size=2), atol=1e-5)
+    assert not np.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_they_are_stored_by_teacher_and_text(
+    tiny_bert: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other = models.load(tiny_bert), models.load(tiny_student)
+    dataset = model.encode(EXAMPLES, 32)
+    first = np.array(teacher_logits(model, "one", dataset))
+    asked: list[object] = []
+    monkeypatch.setattr(
+        teachers, "predict", lambda *args, **_: asked.append(args) or np.zeros((len(EXAMPLES), 2), np.float32)
+    )
+    np.testing.assert_array_equal(teacher_logits(model, "one", model.encode(EXAMPLES, 32)), first)
+    assert asked == []
+    teacher_logits(other, "two", dataset)
+    teacher_logits(model, "one", model.encode(EXAMPLES, 16))
+    teacher_logits(model, "one", model.encode([*EXAMPLES[:-1], Example("old", None, 0)], 32))
+    assert len(asked) == 3
+    assert len(list((assets.cache_dir() / "logits").iterdir())) == 4
+
+
+def test_a_failure_half_way_leaves_nothing(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = models.load(tiny_bert)
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(teachers.np, "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        teacher_logits(model, "one", model.encode(EXAMPLES, 32))
+    assert list((assets.cache_dir() / "logits").iterdir()) == []
+
+
+def test_teachers_that_do_not_fit(tiny_bert: Path, tiny_vocab: Path, tmp_path: Path) -> None:
+    sst, mnli, sts = get_task("SST-2"), get_task("MNLI"), get_task("STS-B")
+    assert load_teacher(str(tiny_bert), sst).training is False
+    with pytest.raises(UserError, match=r"answers .*, but mnli has \('contradiction', 'entailment', 'neutral'\)"):
+        load_teacher(str(tiny_bert), mnli)
+    with pytest.raises(UserError, match="but sts-b has a score"):
+        load_teacher(str(tiny_bert), sts)
+    own = models.new_bilstm(BiLSTMConfig(4, 4), Tokenizer.from_vocab(tiny_vocab), TaskInfo.of(sst, 32))
+    own.save(tmp_path)
+    assert load_teacher(str(tmp_path), sst).labels == sst.labels
+    with pytest.raises(UserError, match="was fine-tuned for sst-2, not for cola"):
+        load_teacher(str(tmp_path), get_task("CoLA"))

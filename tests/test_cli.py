@@ -1,0 +1,76 @@
+"""Errors are one line and exit code 2; everything else is let through."""
+
+import argparse
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from paddledistill import cli
+from paddledistill.errors import UserError
+
+
+@pytest.fixture
+def leave(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Run a command whose work is ``main`` and give its exit code and what it said on standard error."""
+
+    def run(main: Callable[[argparse.Namespace], object], *argv: str) -> tuple[int, str]:
+        parser = cli.Parser("a test")
+        parser.prog = "test.py"
+        parser.add_argument("--rate", type=cli.positive_float, default=0.5, help="a rate")
+        parser.add_argument("--share", type=cli.probability, help="a share")
+        parser.add_argument("--layers", type=cli.layer_list, help="layers")
+        with pytest.raises(SystemExit) as left:
+            cli.run(main, parser, argv)
+        return int(str(left.value.code)), capsys.readouterr().err
+
+    return run
+
+
+def raising(error: BaseException) -> Callable[[argparse.Namespace], None]:
+    def main(_: argparse.Namespace) -> None:
+        raise error
+
+    return main
+
+
+def test_done(leave: Callable[..., tuple[int, str]]) -> None:
+    seen: list[argparse.Namespace] = []
+    assert leave(seen.append, "--layers", "1,3,5") == (0, "")
+    assert (seen[0].rate, seen[0].layers) == (0.5, [1, 3, 5])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UserError("no file x:\n give another"), 2, "test.py: error: no file x: give another\n"),
+        (OSError(errno.ENOSPC, "No space left", "/d/model"), 2, "no space left to write /d/model"),
+        (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "no permission for /d"),
+        (KeyboardInterrupt(), 130, "--resume goes on"),
+    ],
+)
+def test_what_a_user_can_mend(
+    leave: Callable[..., tuple[int, str]], error: BaseException, code: int, said: str
+) -> None:
+    found, err = leave(raising(error))
+    assert (found, said in err, err.count("\n")) == (code, True, 1)
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.run(raising(ZeroDivisionError()), cli.Parser("a test"), [])
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--rate", "-1"], "must be a number above 0, got '-1'"),
+        (["--rate", "nan"], "must be a number above 0, got 'nan'"),
+        (["--share", "1.5"], "must be a number from 0 to 1, got '1.5'"),
+        (["--layers", "1,x"], "must be layer numbers like 1,3,5, got '1,x'"),
+        (["--nothing"], "unrecognized arguments: --nothing"),
+    ],
+)
+def test_bad_flags(leave: Callable[..., tuple[int, str]], argv: list[str], said: str) -> None:
+    code, err = leave(raising(AssertionError("the work began")), *argv)
+    assert (code, said in err, err.count("\n")) == (2, True, 1)

@@ -1,0 +1,57 @@
+"""Whole or not there; links replaced in one step; digests of names and contents."""
+
+from pathlib import Path
+
+import pytest
+
+from paddledistill import files
+
+
+def test_a_failed_file_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    with files.atomic_file(path) as partial:
+        partial.write_text("old")
+    with pytest.raises(KeyboardInterrupt), files.atomic_file(path) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_directory_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with files.atomic_directory(path) as partial:
+        (partial / "weights").write_text("old")
+    with pytest.raises(OSError, match="full"), files.atomic_directory(path) as partial:
+        (partial / "weights").write_text("ne")
+        raise OSError("full")
+    assert (path / "weights").read_text() == "old"
+    with files.atomic_directory(path) as partial:
+        (partial / "other").write_text("new")
+    assert [file.name for file in path.iterdir()] == ["other"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_point(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        files.point(tmp_path / "best", name)
+        assert (tmp_path / "best").resolve() == (tmp_path / name).resolve()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "best"]
+
+
+def test_digest_and_size(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12")
+    (tmp_path / "b").write_bytes(b"345")
+    before = files.digest(tmp_path)
+    assert files.size_in_megabytes(tmp_path) == pytest.approx(5e-6)
+    (tmp_path / "b").rename(tmp_path / "c")
+    renamed = files.digest(tmp_path)
+    (tmp_path / "c").write_bytes(b"346")
+    assert len({before, renamed, files.digest(tmp_path), files.digest(tmp_path / "a")}) == 4
+
+
+def test_json_keeps_letters(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"text": "电影 é"})
+    assert "电影 é" in (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert files.read_json(tmp_path / "x.json") == {"text": "电影 é"}
