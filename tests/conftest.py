@@ -51,7 +51,7 @@ _HOME = tempfile.TemporaryDirectory(prefix="paddledistill-tests-")
 _isolate(Path(_HOME.name))
 _ENVIRONMENT = dict(os.environ)  # as a recipe finds it: before importing paddledistill below sets threads and the like
 
-from paddledistill import assets  # noqa: E402  (must come after the environment, and before anything imports paddle)
+from paddledistill import assets
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -1,0 +1,77 @@
+"""How long a model takes to answer, under conditions that are stated with the figure."""
+
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paddledistill import runtime
+from paddledistill.models.base import Classifier
+from paddledistill.tasks import Example
+from paddledistill.training.evaluation import evaluating, to_batch
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Median milliseconds of one forward pass for each batch size, and the conditions of the measurement."""
+
+    milliseconds: dict[int, float]
+    length: int
+    threads: int
+    warm_up: int
+    repeats: int
+
+
+def latency(
+    model: Classifier,
+    examples: Sequence[Example],
+    *,
+    batch_sizes: Sequence[int] = (1, 32),
+    length: int = 32,
+    warm_up: int = 5,
+    repeats: int = 30,
+) -> Latency:
+    """Time the forward pass of a model in eval mode, from a batch of token ids to logits.
+
+    The batches hold real text, and every row exactly ``length`` tokens: neighbouring sentences are joined until they fill the row, so
+    that no model is timed on padding.
+
+    :param examples: the text; any number from 1 on.
+    :param warm_up: passes that are not counted, for each batch size. :param repeats: passes whose median is taken.
+    """
+    rows = full_rows(examples, max(batch_sizes), length)
+    dataset = model.encode(rows, length)
+    medians = {size: _median(model, dataset.batch(np.arange(size)), warm_up, repeats) for size in batch_sizes}
+    return Latency(medians, length, runtime.machine()["threads"], warm_up, repeats)
+
+
+def full_rows(examples: Sequence[Example], count: int, length: int) -> list[Example]:
+    """``count`` examples, each long enough to fill ``length`` tokens: the given texts, joined in turn and used again when they run out."""
+
+    def fill(first: int, column: int) -> str:
+        words: list[str] = []
+        for example in itertools.islice(itertools.cycle(examples), first % len(examples), None):
+            words += str(example[column]).split() or ["."]
+            if len(words) >= 2 * length:  # a word is a token or more; twice as many leave room for words that vanish
+                break
+        return " ".join(words)
+
+    is_pair = examples[0].text_b is not None
+    return [Example(fill(first, 0), fill(first, 1) if is_pair else None, None) for first in range(count)]
+
+
+def _median(model: Classifier, arrays: dict[str, NDArray[Any]], warm_up: int, repeats: int) -> float:
+    batch = to_batch(arrays)
+    durations = []
+    with evaluating(model):
+        for step in range(warm_up + repeats):
+            start = time.perf_counter()
+            model(batch).numpy()  # a copy to numpy waits for the device, so the pass is over when the clock is read
+            if step >= warm_up:
+                durations.append(time.perf_counter() - start)
+    return round(1000 * statistics.median(durations), 4)

@@ -1,0 +1,247 @@
+"""Result rows, and the tables that are made of them.
+
+A row is one figure of one system: the schema of ``docs/results/*.json``. Scores, their spread, ``retention`` and ``baseline`` are in
+points of 100; latency in milliseconds; sizes in millions of bytes. Nothing here is measured: the same rows give the table in the
+terminal, in the READMEs and in the report.
+"""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
+
+NOTHING = "–"  # a hyphen would be a bullet in reStructuredText
+_T = TypeVar("_T")
+
+
+class Row(TypedDict):
+    """One metric of one system on one split; ``None`` where it does not apply or was not published."""
+
+    task: str
+    system: str
+    role: str
+    split: str
+    metric: str
+    values: list[float]
+    mean: float
+    std: float | None
+    retention: float | None
+    baseline: float | None
+    parameters: int | None
+    megabytes: float | None
+    latency_ms: float | None
+    latency_ms_batch_32: float | None
+    speed_up: float | None
+    speed_up_batch_32: float | None
+    minutes: float | None
+    train_rows: int | None
+    train_steps: int | None
+    command: str
+
+
+def aggregate(seeds: Sequence[Sequence[Row]]) -> list[Row]:
+    """Join the rows of several seeds, one row for each task, system, role, split and metric, in the order of the first seed.
+
+    ``values`` holds one figure a seed, ``std`` is the sample standard deviation (``None`` for one seed), ``retention`` is the mean over
+    the teacher's mean; latency, speed-up and minutes are means; the command is the first seed's.
+
+    :param seeds: the rows of each seed, as ``compare`` gives them.
+    :raises ValueError: a seed lacks a row that another has.
+    """
+    keyed = [{_key(row): row for row in rows} for rows in seeds]
+    if not keyed:
+        return []
+    for number, rows in enumerate(keyed[1:], start=2):
+        if rows.keys() != keyed[0].keys():
+            differing = sorted(set(rows) ^ set(keyed[0]))
+            raise ValueError(
+                f"seed number {number} does not have the rows of the first: {differing[0]} is in one of them only"
+            )
+    joined = [_join([rows[key] for rows in keyed]) for key in keyed[0]]
+    teachers = {(row["task"], row["split"], row["metric"]): row["mean"] for row in joined if row["role"] == "teacher"}
+    for row in joined:
+        row["retention"] = retention(row["mean"], teachers.get((row["task"], row["split"], row["metric"])))
+    return joined
+
+
+def retention(score: float, teacher: float | None) -> float | None:
+    """Share of the teacher's score that is kept, in points of 100; ``None`` without a teacher to compare with."""
+    return round(100 * score / teacher, 2) if teacher else None
+
+
+def results(
+    rows: Sequence[Row],
+    *,
+    command: str,
+    machine: Mapping[str, Any],
+    versions: Mapping[str, str],
+    date: str,
+    **more: Any,
+) -> dict[str, Any]:
+    """The content of ``docs/results/NAME.json``.
+
+    :param date: ISO date of the measurement. :param more: further facts, such as the conditions of the latency.
+    """
+    return {
+        "command": command,
+        "machine": dict(machine),
+        "versions": dict(versions),
+        "date": date,
+        **more,
+        "rows": list(rows),
+    }
+
+
+def text_table(rows: Sequence[Row]) -> str:
+    """An aligned plain-text table for the terminal, with a line below that says how to read it."""
+    header, body = cells(rows)
+    widths = _widths(header, body)
+    lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
+    return "\n".join([*lines, *(_line(row, widths) for row in body), "", caption(rows)])
+
+
+def rst_table(rows: Sequence[Row]) -> str:
+    """A reStructuredText simple table of the same cells, with the same caption."""
+    header, body = cells(rows)
+    header, body = [_rst(cell) for cell in header], [[_rst(cell) for cell in row] for row in body]
+    widths = _widths(header, body)
+    rule = "  ".join("=" * width for width in widths)
+    return "\n".join(
+        [rule, _line(header, widths), rule, *(_line(row, widths) for row in body), rule, "", caption(rows)]
+    )
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """How to read the table: seeds, units."""
+    seeds = max((len(row["values"]) for row in rows), default=0)
+    spread = "one seed" if seeds < 2 else f"mean ± standard deviation over {seeds} seeds"
+    return (
+        f"Scores in points of 100, {spread}. Kept: share of the teacher's score. MB: the model directory, in millions of bytes. "
+        "ms and speed-up: at batch 1 / at batch 32."
+    )
+
+
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """The header and the body of the table: a line for each system, a score column for each split and metric.
+
+    Columns that no row fills are left out; the first line of a task is its baseline.
+    """
+    score_columns = _distinct((row["split"], row["metric"]) for row in rows)
+    several_tasks = len({row["task"] for row in rows}) > 1
+    last_split = score_columns[-1][0] if score_columns else ""
+    header = [
+        "Task",
+        "System",
+        "Role",
+        *(f"{split} {metric}" for split, metric in score_columns),
+        "Kept %",
+        "Parameters",
+        "MB",
+        "ms",
+    ]
+    header += ["Speed-up", "Minutes"]
+    body: list[list[str]] = []
+    for task in _distinct(row["task"] for row in rows):
+        of_task = [row for row in rows if row["task"] == task]
+        baselines = {(row["split"], row["metric"]): row["baseline"] for row in of_task if row["baseline"] is not None}
+        if baselines:
+            scores = [decimal(baselines.get(column)) for column in score_columns]
+            body.append([task, "majority answer", NOTHING, *scores, *[NOTHING] * 6])
+        for system, role in _distinct((row["system"], row["role"]) for row in of_task):
+            own = {
+                (row["split"], row["metric"]): row for row in of_task if (row["system"], row["role"]) == (system, role)
+            }
+            scores = [score(own.get(column)) for column in score_columns]
+            body.append([task, system, role, *scores, *_costs(_main_row(own, last_split))])
+    kept = [
+        index
+        for index, name in enumerate(header)
+        if (index > 0 or several_tasks) and (not body or any(row[index] != NOTHING for row in body))
+    ]
+    return [header[index] for index in kept], [[row[index] for index in kept] for row in body]
+
+
+def score(row: Row | None) -> str:
+    """``86.8``, or ``86.8 ± 0.3`` where there are several seeds."""
+    if row is None:
+        return NOTHING
+    return f"{row['mean']:.1f}" if row["std"] is None else f"{row['mean']:.1f} ± {row['std']:.1f}"
+
+
+def decimal(value: float | None, suffix: str = "") -> str:
+    """One decimal, two below 1, or a dash."""
+    if value is None:
+        return NOTHING
+    return f"{value:.2f}{suffix}" if 0 < abs(value) < 0.995 else f"{value:.1f}{suffix}"
+
+
+def count(value: float | None) -> str:
+    """``22.7 M``, ``870 k`` or ``512``."""
+    if value is None:
+        return NOTHING
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.1f} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
+    return f"{value:.0f}"
+
+
+def both(first: float | None, second: float | None, suffix: str = "") -> str:
+    """Two figures in one cell: batch 1 / batch 32."""
+    if first is None and second is None:
+        return NOTHING
+    return f"{decimal(first, suffix)} / {decimal(second, suffix)}"
+
+
+def _key(row: Row) -> tuple[str, str, str, str, str]:
+    return row["task"], row["system"], row["role"], row["split"], row["metric"]
+
+
+def _join(rows: Sequence[Row]) -> Row:
+    joined = rows[0].copy()
+    values = [value for row in rows for value in row["values"]]
+    joined["values"] = values
+    joined["mean"] = round(statistics.fmean(values), 4)
+    joined["std"] = round(statistics.stdev(values), 4) if len(values) > 1 else None
+    joined["latency_ms"] = _mean(row["latency_ms"] for row in rows)
+    joined["latency_ms_batch_32"] = _mean(row["latency_ms_batch_32"] for row in rows)
+    joined["speed_up"] = _mean(row["speed_up"] for row in rows)
+    joined["speed_up_batch_32"] = _mean(row["speed_up_batch_32"] for row in rows)
+    joined["minutes"] = _mean(row["minutes"] for row in rows)
+    return joined
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(statistics.fmean(known), 4) if known else None
+
+
+def _main_row(own: Mapping[tuple[str, str], Row], split: str) -> Row:
+    """The row whose retention stands for the system: the first metric of the last split."""
+    return next((row for (row_split, _), row in own.items() if row_split == split), next(iter(own.values())))
+
+
+def _costs(row: Row) -> list[str]:
+    return [
+        decimal(row["retention"]),
+        count(row["parameters"]),
+        decimal(row["megabytes"]),
+        both(row["latency_ms"], row["latency_ms_batch_32"]),
+        both(row["speed_up"], row["speed_up_batch_32"], "x"),
+        decimal(row["minutes"]),
+    ]
+
+
+def _rst(cell: str) -> str:
+    """Text that reStructuredText must not take for markup."""
+    return "".join("\\" + character if character in "*`|_\\" else character for character in cell)
+
+
+def _widths(header: Sequence[str], body: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(row[column]) for row in (header, *body)) for column in range(len(header))]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _distinct(items: Iterable[_T]) -> list[_T]:
+    return list(dict.fromkeys(items))

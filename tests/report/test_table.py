@@ -1,0 +1,140 @@
+"""Rows of several seeds, and tables in text and reStructuredText."""
+
+import statistics
+
+import pytest
+
+from paddledistill.report import table
+
+SEEDS = ([86.0, 84.0], [88.0, 85.0], [87.0, 86.5])  # teacher, student
+
+
+@pytest.fixture
+def seeds(make_row):
+    return [
+        [
+            make_row(teacher, latency_ms=8.0 + number),
+            make_row(
+                student,
+                system="BiLSTM",
+                role="distilled",
+                retention=1.0,
+                latency_ms=0.5,
+                speed_up=16.0,
+                minutes=2.0 + number,
+            ),
+        ]
+        for number, (teacher, student) in enumerate(SEEDS)
+    ]
+
+
+def test_aggregate_joins_the_seeds(seeds):
+    teacher, student = table.aggregate(seeds)
+    assert student["values"] == [84.0, 85.0, 86.5]
+    assert student["mean"] == pytest.approx(statistics.fmean([84.0, 85.0, 86.5]), abs=1e-4)
+    assert student["std"] == pytest.approx(statistics.stdev([84.0, 85.0, 86.5]), abs=1e-4)  # of a sample: n - 1
+    assert student["retention"] == pytest.approx(100 * student["mean"] / 87.0, abs=0.01)
+    assert teacher["retention"] == 100.0
+    assert teacher["latency_ms"] == pytest.approx(9.0)
+    assert student["minutes"] == pytest.approx(3.0)
+
+
+def test_aggregate_of_one_seed_has_no_spread(seeds):
+    teacher, _ = table.aggregate(seeds[:1])
+    assert teacher["std"] is None
+    assert teacher["values"] == [86.0]
+
+
+def test_aggregate_leaves_its_input_alone(seeds):
+    table.aggregate(seeds)
+    assert seeds[0][0]["values"] == [86.0]
+
+
+def test_aggregate_refuses_seeds_of_different_systems(seeds):
+    with pytest.raises(ValueError, match="seed number 2 .*BiLSTM"):
+        table.aggregate([seeds[0], seeds[1][:1]])
+
+
+def test_results_have_the_published_schema(seeds):
+    content = table.results(
+        table.aggregate(seeds), command="make demo", machine={"cpu": "x"}, versions={"numpy": "1"}, date="2026-11-21"
+    )
+    assert list(content) == ["command", "machine", "versions", "date", "rows"]
+    assert {
+        "task", "system", "role", "split", "metric", "values", "mean", "std", "retention", "baseline", "parameters", "megabytes",
+        "latency_ms", "minutes", "command",
+    } <= set(content["rows"][0])  # fmt: skip
+
+
+def test_text_table_is_aligned(seeds):
+    lines = table.text_table(table.aggregate(seeds)).splitlines()
+    assert [line.split()[0] for line in lines[:5]] == [
+        "System",
+        "-" * len("majority answer"),
+        "majority",
+        "teacher",
+        "BiLSTM",
+    ]
+    column = lines[0].index("test accuracy")
+    assert lines[2][column:].startswith("50.9")
+    assert lines[3][column:].startswith("87.0 ± 1.0")
+    assert lines[4][column:].startswith("85.2 ± 1.3")
+    assert "over 3 seeds" in lines[-1]
+    assert "16.0x / 1.0x" in lines[4]
+
+
+def test_one_seed_is_said(seeds):
+    text = table.text_table(table.aggregate(seeds[:1]))
+    assert "one seed" in text
+    assert "±" not in text
+
+
+def test_a_column_for_every_split_and_metric_and_none_without_figures(make_row):
+    rows = [make_row(split="dev", minutes=None), make_row(minutes=None), make_row(70.0, metric="f1", minutes=None)]
+    header, body = table.cells(rows)
+    assert header[:5] == ["System", "Role", "dev accuracy", "test accuracy", "test f1"]
+    assert "Minutes" not in header
+    assert body[1][2:5] == ["80.0", "80.0", "70.0"]
+
+
+def test_several_tasks_have_a_column(make_row):
+    header, body = table.cells([make_row(), make_row(60.0, task="rte")])
+    assert header[0] == "Task"
+    assert [row[0] for row in body] == ["sst-2", "sst-2", "rte", "rte"]
+
+
+def test_rst_table_keeps_every_cell_below_its_rule(seeds):
+    rows = table.aggregate(seeds)
+    lines = table.rst_table(rows).splitlines()
+    rules = [line for line in lines if line.startswith("=")]
+    assert len(set(rules)) == 1 and len(rules) == 3
+    starts = [
+        position
+        for position in range(len(rules[0]))
+        if rules[0][position] == "=" and rules[0][: position + 1][-2:-1] in ("", " ")
+    ]
+    for line in lines[1:2] + lines[3:-3]:
+        assert all(
+            line[start - 1 : start] in ("", " ") and line[start : start + 1] not in ("", " ") for start in starts
+        ), line
+
+
+def test_rst_markup_in_a_name_is_escaped(make_row):
+    assert r"a\*b\_ \`c\`" in table.rst_table([make_row(system="a*b_ `c`")])
+
+
+def test_numbers():
+    assert [table.decimal(value) for value in (None, 0.0, 0.62, 0.996, 12.34)] == [
+        table.NOTHING,
+        "0.0",
+        "0.62",
+        "1.0",
+        "12.3",
+    ]
+    assert [table.count(value) for value in (None, 512, 870_000, 22_713_216, 109_483_778)] == [
+        table.NOTHING,
+        "512",
+        "870 k",
+        "22.7 M",
+        "109 M",
+    ]
