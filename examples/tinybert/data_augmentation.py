@@ -13,12 +13,17 @@ import argparse
 import logging
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import paddledistill
 from paddledistill import cli
+
+if TYPE_CHECKING:  # neither --help nor an argument error waits for numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 CHUNK = 2048  # masked words between two saves: some ten seconds of work
 ENGINE_FROM = 2000  # masked words: making an inference engine pays off from here on
@@ -30,31 +35,46 @@ logger = logging.getLogger("data_augmentation")
 def build_parser() -> cli.Parser:
     """Flags and defaults of PaddleNLP's data_augmentation.py, and ours."""
     parser = cli.Parser(
-        __doc__, epilog="example: data_augmentation.py --pretrained_bert_model minilm-l6 --task_name movie-reviews --data_dir data"
+        __doc__,
+        epilog="example: data_augmentation.py --pretrained_bert_model minilm-l6 --task_name movie-reviews --data_dir data",
     )
     models = parser.add_argument_group("models")
     models.add_argument(
         "--pretrained_bert_model", default="minilm-l6",
         help="the masked language model: minilm-l6 (embedded), a local directory, or a PaddleNLP name (originally bert-base-uncased)",
     )  # fmt: skip
-    models.add_argument("--glove_embs", help="GloVe text file of any size, also .gz (default: word2vec trained on the task's text)")
+    models.add_argument(
+        "--glove_embs", help="GloVe text file of any size, also .gz (default: word2vec trained on the task's text)"
+    )
     cli.add_task_flags(parser)
     drawing = parser.add_argument_group("variants")
-    drawing.add_argument("--N", type=cli.positive_int, help="variants drawn of each row, less repeats (default: the task's preset)")
+    drawing.add_argument(
+        "--N", type=cli.positive_int, help="variants drawn of each row, less repeats (default: the task's preset)"
+    )
     drawing.add_argument("--M", type=cli.positive_int, default=15, help="candidates for each word")
-    drawing.add_argument("--p", type=cli.probability, default=0.4, help="probability of a word to be replaced in a variant")
+    drawing.add_argument(
+        "--p", type=cli.probability, default=0.4, help="probability of a word to be replaced in a variant"
+    )
     drawing.add_argument("--seed", type=cli.non_negative_int, default=42, help="decides every draw")
     run = parser.add_argument_group("run")
-    run.add_argument("--batch_size", type=cli.positive_int, default=64, help="masked words a forward pass; decides speed, not the result")
-    run.add_argument("--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete")
-    run.add_argument("--overwrite", action="store_true", help="replace a train_aug.tsv that was made with other arguments or inputs")
+    run.add_argument(
+        "--batch_size",
+        type=cli.positive_int,
+        default=32,
+        help="masked words a forward pass; decides speed, not the result",
+    )
+    run.add_argument(
+        "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
+    )
+    run.add_argument(
+        "--overwrite", action="store_true", help="replace a train_aug.tsv that was made with other arguments or inputs"
+    )
     cli.add_device_flags(run)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
-    from paddledistill import files
     from paddledistill.data import reading
     from paddledistill.errors import UserError
     from paddledistill.tasks import get_task
@@ -64,17 +84,9 @@ def main(args: argparse.Namespace) -> None:
     task = get_task(args.task_name, data_dir)
     train, target = reading.task_file(task, "train", data_dir), reading.augmented_file(task, data_dir)
     n = args.N or task.augmentation_draws
+    shaping = {name: getattr(args, name) for name in ("pretrained_bert_model", "glove_embs", "M", "p", "seed", "limit")}
     key = {
-        "arguments": {
-            "task_name": task.name,
-            "pretrained_bert_model": args.pretrained_bert_model,
-            "glove_embs": args.glove_embs,
-            "N": n,
-            "M": args.M,
-            "p": args.p,
-            "seed": args.seed,
-            "limit": args.limit,
-        },
+        "arguments": {"task_name": task.name, "N": n, **shaping},
         "inputs": input_digests(args, task, train, data_dir),
     }
     report_path, work = target.with_suffix(".json"), target.with_name(f".{target.stem}.work")
@@ -90,89 +102,108 @@ def main(args: argparse.Namespace) -> None:
     if not safe:
         raise UserError(f"every row of {train} equals or contains a dev or test row: nothing to augment")
     rows = reading.spread(safe, args.limit or len(safe))
-    leaking = len(table.rows) - len(safe)
-    logger.info("%s: %s of %s rows, N %d, M %d, p %g", train, f"{len(rows):,}", f"{len(table.rows):,}", n, args.M, args.p)
+    logger.info("%s: %d of %d rows, N %d, M %d, p %g", train, len(rows), len(table.rows), n, args.M, args.p)
 
     from tqdm import tqdm
 
-    from paddledistill import runtime
-    from paddledistill.augment import word_replacement, word_vectors
+    from paddledistill import files, runtime
     from paddledistill.augment.journal import Journal
-    from paddledistill.augment.rows import Candidates, Counts, augmented, jobs
+    from paddledistill.augment.rows import Candidates, Counts, augmented
+    from paddledistill.augment.word_replacement import split
     from paddledistill.models.masked_lm import masked_lm
 
     runtime.start(args.device, args.seed)
     with Journal(work, key, args.resume) as journal:
         model = masked_lm(args.pretrained_bert_model)
-        sentences = word_replacement.split(dict.fromkeys(row[column] for row in rows for column in columns), model.tokenizer)
-        distant = [sentence.words[word] for sentence in sentences for word in sentence.distant]
-
-        def search() -> dict[str, list[str]]:
-            if args.glove_embs:
-                vectors = word_vectors.read(Path(args.glove_embs))
-            else:  # on all of the training text, whatever the limit: rare words are what it is asked about
-                texts = dict.fromkeys(row[column] for row in safe for column in columns)
-                vectors = word_vectors.train(map(model.tokenizer.words, texts), args.seed)
-            return word_vectors.neighbours(vectors, dict.fromkeys(distant), args.M, word_replacement.is_replaceable)
-
-        near = journal.json("neighbours.json", search)
-        hits = sum(word in near for word in distant)
-        logger.info(
-            "%s words of several wordpieces (%s different): %.1f%% of them have a word vector, %.1f%% of the different ones",
-            f"{len(distant):,}", f"{len(set(distant)):,}", share(hits, len(distant)), share(len(near), len(set(distant))),
-        )  # fmt: skip
-
-        asked = jobs(sentences)
-        chunks = {f"candidates-{first:09d}.npy": asked[first : first + CHUNK] for first in range(0, len(asked), CHUNK)}
-        missing = [chunk for name, chunk in chunks.items() if not journal.has(name)]
-        todo = sum(map(len, missing))
-        if todo < len(asked):
-            logger.info("resuming: %s of %s masked words are done", f"{len(asked) - todo:,}", f"{len(asked):,}")
-        if todo:
-            if len(asked) >= ENGINE_FROM:  # not `todo`: a resumed run uses what the killed one used, down to the last bit
-                model.accelerate()
-            sample = [job for chunk in missing for job in chunk][:: max(1, todo // 64)]
-            word_replacement.predict(model, sample[:8], args.M, args.batch_size)  # the first pass is slower
-            begin = time.perf_counter()
-            word_replacement.predict(model, sample, args.M, args.batch_size)
-            seconds = (time.perf_counter() - begin) * todo / len(sample)
-            logger.info("%s masked words to predict: about %s on this machine", f"{todo:,}", in_words(seconds))
-        with tqdm(total=len(asked), initial=len(asked) - todo, unit="word", desc="masked words", mininterval=bar_interval()) as bar:
-            parts = [
-                journal.array(name, partial(word_replacement.predict, model, chunk, args.M, args.batch_size, bar.update))
-                for name, chunk in chunks.items()
-            ]
-        candidates = Candidates(sentences, parts, model.tokenizer.vocab, near)
+        sentences = split(dict.fromkeys(row[column] for row in rows for column in columns), model.tokenizer)
+        corpus = dict.fromkeys(row[column] for row in safe for column in columns)
+        near, several = neighbours(args, journal, sentences, (model.tokenizer.words(text) for text in corpus))
+        ids, asked = masked_candidates(args, journal, sentences, model)
 
         counts = Counts()
-        made = augmented(rows, columns, candidates, n, args.p, args.seed, guard, counts, EXAMPLES)
+        candidates = Candidates(sentences, ids, model.tokenizer.vocab, near)
+        groups = augmented(rows, columns, candidates, n, args.p, args.seed, guard, counts, EXAMPLES)
         with journal.text(target) as file:
             file.write("\ufeff" * table.bom + ("" if table.header is None else reading.format_row(table.header)))
-            for group in tqdm(made, total=len(rows), unit="row", desc="rows", mininterval=bar_interval()):
+            for group in tqdm(groups, total=len(rows), unit="row", desc="rows", mininterval=bar_interval()):
                 file.writelines(map(reading.format_row, group))
-        report = {
-            **key,
-            "sha256": files.digest(target),
-            "counts": counts.as_dict()
-            | {"leaking_rows": leaking, "masked_words": len(asked), "words_of_several_pieces": len(distant), "with_a_vector": hits},
-            "examples": counts.examples,
-            "seconds": round(time.monotonic() - start, 1),
-            "resumed": journal.resumed,
-            "batch_size": args.batch_size,
-            "machine": runtime.machine(),
-            "versions": runtime.versions(),
-        }
-        files.write_json(report_path, report)
+        totals = {"leaking_rows": len(table.rows) - len(safe), "masked_words": asked, **several, **counts.as_dict()}
+        seconds = time.monotonic() - start
+        about = {"batch_size": args.batch_size, "machine": runtime.machine(), "versions": runtime.versions()}
+        result = {"sha256": files.digest(target), "counts": totals, "examples": counts.examples}
+        files.write_json(
+            report_path, {**key, **result, "seconds": round(seconds, 1), "resumed": journal.resumed, **about}
+        )
         journal.remove()
 
-    replaced = counts.replaced_by_masked_lm + counts.replaced_by_vectors
-    logger.info("%s words replaced: %.1f%% by the masked language model, %.1f%% by word vectors",
-                f"{replaced:,}", share(counts.replaced_by_masked_lm, replaced), share(counts.replaced_by_vectors, replaced))  # fmt: skip
-    if leaking or counts.leaking_variants:
-        logger.info("dropped as equal to or containing a dev or test row: %d rows, %d variants", leaking, counts.leaking_variants)
+    by_model, by_vectors = counts.replaced_by_masked_lm, counts.replaced_by_vectors
+    shares = share(by_model, by_model + by_vectors), share(by_vectors, by_model + by_vectors)
+    logger.info(
+        "%d words replaced, by the masked language model %.1f%%, by word vectors %.1f%%", by_model + by_vectors, *shares
+    )
+    if totals["leaking_rows"] or counts.leaking_variants:
+        dropped = totals["leaking_rows"], counts.leaking_variants
+        logger.info("dropped as equal to or containing a dev or test row: %d rows, %d variants", *dropped)
     for original, variant in counts.examples:
         logger.info("  %s\n    -> %s", original, variant)
-    logger.info("%s: %s rows and %s variants in %s", target, f"{counts.rows:,}", f"{counts.variants:,}", in_words(report["seconds"]))
+    logger.info("%s: %d rows and %d variants in %s", target, counts.rows, counts.variants, in_words(seconds))
+
+
+def neighbours(
+    args: argparse.Namespace, journal: Any, sentences: list[Any], corpus: Iterable[list[str]]
+) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """The nearest words of words of several pieces, and how many there are and have any.
+
+    :param corpus: what to train word vectors on when no file is given: all of the training text, whatever the limit, since it
+        is rare words that they are needed for.
+    """
+    from paddledistill.augment import word_replacement, word_vectors
+
+    words = [sentence.words[word] for sentence in sentences for word in sentence.distant]
+
+    def search() -> dict[str, list[str]]:
+        vectors = word_vectors.read(Path(args.glove_embs)) if args.glove_embs else word_vectors.train(corpus, args.seed)
+        return word_vectors.neighbours(vectors, dict.fromkeys(words), args.M, word_replacement.is_replaceable)
+
+    near = journal.json("neighbours.json", search)
+    hits, different = sum(word in near for word in words), len(set(words))
+    logger.info(
+        "%d words of several wordpieces (%d different): %.1f%% of them have a word vector, %.1f%% of the different ones",
+        len(words), different, share(hits, len(words)), share(len(near), different),
+    )  # fmt: skip
+    return near, {"words_of_several_pieces": len(words), "with_a_vector": hits}
+
+
+def masked_candidates(
+    args: argparse.Namespace, journal: Any, sentences: list[Any], model: Any
+) -> "tuple[list[NDArray[np.int32]], int]":
+    """The masked language model's candidates, saved every ``CHUNK`` words, and the number of words it was asked about."""
+    from tqdm import tqdm
+
+    from paddledistill.augment.rows import jobs
+    from paddledistill.augment.word_replacement import predict
+
+    asked = jobs(sentences)
+    chunks = {f"candidates-{first:09d}.npy": asked[first : first + CHUNK] for first in range(0, len(asked), CHUNK)}
+    missing = [job for name, chunk in chunks.items() if not journal.has(name) for job in chunk]
+    done = len(asked) - len(missing)
+    if done:
+        logger.info("resuming: %d of %d masked words are done", done, len(asked))
+    if missing:
+        # Not by what is missing: a resumed run uses what the killed one used, down to the last bit.
+        if len(asked) >= ENGINE_FROM:
+            model.accelerate()
+        sample = missing[:: max(1, len(missing) // 64)]
+        predict(model, sample[:8], args.M, args.batch_size)  # the first pass is slower than those that follow
+        begin = time.perf_counter()
+        predict(model, sample, args.M, args.batch_size)
+        expected = (time.perf_counter() - begin) * len(missing) / len(sample)
+        logger.info("%d masked words to predict: about %s on this machine", len(missing), in_words(expected))
+    with tqdm(total=len(asked), initial=done, unit="word", desc="masked words", mininterval=bar_interval()) as bar:
+        compute = {
+            name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
+        }
+        return [journal.array(name, work) for name, work in compute.items()], len(asked)
 
 
 def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Path | None) -> dict[str, str]:
@@ -194,7 +225,8 @@ def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Pa
         digests["pretrained_bert_model"] = files.digest(Path(model))
     elif model in assets.ASSETS:
         digests["pretrained_bert_model"] = assets.ASSETS[model].sha256
-        for update in sorted((Path(paddledistill.__file__).parent / "models").glob("*.npz")):  # masked-LM heads that we ship
+        shipped_heads = (Path(paddledistill.__file__).parent / "models").glob("*.npz")
+        for update in sorted(shipped_heads):
             digests[update.name] = files.digest(update)
     return digests
 
@@ -211,7 +243,7 @@ def is_done(target: Path, report: Path, work: Path, key: dict[str, Any], resume:
     if not target.exists():
         return False
     made: dict[str, Any] = files.read_json(report) if report.is_file() else {}
-    same = all(made.get(part) == content for part, content in key.items()) and made.get("sha256") == files.digest(target)
+    same = all(made.get(part) == content for part, content in {**key, "sha256": files.digest(target)}.items())
     if same and resume:
         return True
     if overwrite or (resume and Journal.matches(work, key)):
@@ -230,7 +262,8 @@ def share(part: int, whole: int) -> float:
 
 def in_words(seconds: float) -> str:
     """A duration to read."""
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    units = ((90, 1, "%.0f s"), (5400, 60, "%.0f min"), (float("inf"), 3600, "%.1f h"))
+    return next(form % (seconds / unit) for limit, unit, form in units if seconds < limit)
 
 
 def bar_interval() -> float:

@@ -160,7 +160,7 @@ def find_pretrained(source: str) -> Path | None:
 
 
 def identify(source: str) -> str:
-    """What tells one pre-trained encoder from another: the digest of its files, or its PaddleNLP name.
+    """What tells one pre-trained encoder from another: a digest, or its PaddleNLP name.
 
     :raises UserError: for a path that does not exist, or that holds no model.
     """
@@ -168,7 +168,7 @@ def identify(source: str) -> str:
     if directory is None:
         return source
     read_config(directory)
-    return digest(directory)
+    return digest(directory) if Path(source).is_dir() else assets.ASSETS[source].sha256
 
 
 def _build(
@@ -194,7 +194,7 @@ def _build(
             "choose a smaller one"
         )
     network = getattr(transformers, own.classifier)(config)
-    state = read_state(directory, family.prefix, lambda tensors: _from_torch(tensors, config))
+    state = read_state(directory, family.prefix, lambda tensors: from_torch(tensors, config))
     if pretrained:  # a head found there was trained for something else
         state = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
     state = {
@@ -241,7 +241,7 @@ def _foreign_info(raw: dict[str, Any]) -> TaskInfo:
     )
 
 
-def _from_torch(state: State, config: Any) -> State:
+def from_torch(state: State, config: Any) -> State:
     """Rename and transpose by PaddleNLP's own table."""
     bare = copy.deepcopy(config)
     bare.architectures = ["BertModel"]  # names without the prefix, which read_state has taken off

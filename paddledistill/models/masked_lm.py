@@ -23,8 +23,7 @@ from paddledistill.distill import losses
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.models.base import Batch, Classifier, TaskInfo
-from paddledistill.models.encoder import _from_torch as from_torch
-from paddledistill.models.encoder import find_pretrained
+from paddledistill.models.encoder import find_pretrained, from_torch
 from paddledistill.models.engine import Engine
 from paddledistill.models.weights import State, fill, read_config, read_state
 

@@ -313,7 +313,7 @@ def bad_input(recipe: str, tiny_bert: Path, teacher: Path, output: Path) -> list
     """The flags of a command that works but for what a test then makes wrong."""
     flags: dict[str, list[object]] = {
         RUN_GLUE: ["--model_name_or_path", tiny_bert],
-        TASK_DISTILL: ["--model_name_or_path", tiny_bert, "--teacher_path", teacher],
+        TASK_DISTILL: ["--model_name_or_path", tiny_bert, "--layer_map", "uniform", "--teacher_path", teacher],
         SMALL: ["--model_name", tiny_bert],
         DISTILL: ["--model_name", tiny_bert, "--teacher_dir", teacher],
     }

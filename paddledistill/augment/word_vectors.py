@@ -1,0 +1,160 @@
+"""Word vectors, read from a GloVe file or trained on the task's own text, and the nearest words of a word."""
+
+import gzip
+import logging
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+from gensim.models import KeyedVectors, Word2Vec
+from numpy.typing import NDArray
+
+from paddledistill.augment.top import top
+from paddledistill.errors import UserError
+
+_LINES_AT_ONCE = 4096
+_SIMILARITIES_AT_ONCE = 1 << 24  # a block of 64 MB
+
+logger = logging.getLogger(__name__)
+
+
+def read(path: Path) -> KeyedVectors:
+    """Read vectors in GloVe's or word2vec's text format: a word and its numbers on each line.
+
+    The file may be gzipped (``.gz``) and of any length; a first line with the counts (word2vec) is skipped. A word may hold
+    spaces, as some of GloVe's do; of a repeated word the first vector counts.
+
+    :raises UserError: for a missing, empty or broken file; a malformed line is named with its number.
+    """
+    if not path.is_file():
+        raise UserError(
+            f"word vectors {path} not found: give a GloVe text file such as glove.6B.300d.txt, or leave the flag out"
+        )
+    words: list[str] = []
+    blocks: list[NDArray[np.float32]] = []
+    try:
+        with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
+            for block_words, block in _parse(stream, path):
+                words += block_words
+                blocks.append(block)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"word vectors {path} cannot be unpacked ({error}): copy the file again") from None
+    if not words:
+        raise UserError(f"word vectors {path} holds no vector: give a GloVe text file such as glove.6B.300d.txt")
+    index = {word: number for number, word in reversed(list(enumerate(words)))}
+    kept = sorted(index.values())
+    vectors = KeyedVectors(vector_size=blocks[0].shape[1], count=0)
+    vectors.add_vectors([words[number] for number in kept], np.concatenate(blocks)[kept])
+    logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
+    return vectors
+
+
+def train(sentences: Iterable[Sequence[str]], seed: int) -> KeyedVectors:
+    """Train word2vec (skip-gram, 100 dimensions, 15 epochs) on ``sentences``, lists of words; the seed decides the result.
+
+    Words seen once or twice get no vector: theirs would say next to nothing.
+    """
+    # One thread and a hash that does not vary between processes: the same vectors for the same seed, every time.
+    model = Word2Vec(
+        vector_size=100, window=5, min_count=3, sg=1, epochs=15, seed=seed, workers=1, hashfxn=_stable_hash
+    )
+    text = list(sentences)
+    model.build_vocab(text)
+    if len(model.wv):
+        model.train(text, total_examples=model.corpus_count, epochs=model.epochs)
+    logger.info(
+        "word vectors: %s words of %d dimensions trained on the task's text", f"{len(model.wv):,}", model.wv.vector_size
+    )
+    return model.wv
+
+
+def neighbours(
+    vectors: KeyedVectors, words: Iterable[str], count: int, may_choose: Callable[[str], bool] = lambda word: True
+) -> dict[str, list[str]]:
+    """The words nearest to each word by cosine, the nearest first; equal cosines in the order of the vectors.
+
+    :param may_choose: words that it refuses are never a neighbour.
+    :returns: for each word that has a vector (by itself or in lower case) at most ``count`` others. A word without a vector is
+        left out, and so is one whose vector is zero, which is near to nothing.
+    """
+    norms = np.linalg.norm(vectors.vectors, axis=1)
+    scale = np.where(norms > 0, 1 / np.maximum(norms, np.finfo(np.float32).tiny), 0).astype(np.float32)
+    barred = np.array([not may_choose(word) for word in vectors.index_to_key], dtype=bool) | (norms == 0)
+    rows = {word: vectors.key_to_index.get(word, vectors.key_to_index.get(word.lower(), -1)) for word in words}
+    known = [(word, row) for word, row in rows.items() if row >= 0 and norms[row] > 0]
+    found: dict[str, list[str]] = {}
+    block = max(1, _SIMILARITIES_AT_ONCE // max(1, len(vectors)))
+    for start in range(0, len(known), block):
+        part = known[start : start + block]
+        index = np.array([row for _, row in part])
+        cosines = (vectors.vectors[index] * scale[index, None]) @ vectors.vectors.T * scale
+        cosines[:, barred] = -np.inf
+        cosines[np.arange(len(part)), index] = -np.inf
+        columns, values = top(cosines, count)
+        for (word, _), near, value in zip(part, columns.tolist(), values, strict=True):
+            found[word] = [
+                vectors.index_to_key[column] for column, finite in zip(near, np.isfinite(value), strict=True) if finite
+            ]
+    return {word: near for word, near in found.items() if near}
+
+
+def _stable_hash(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "surrogatepass"))
+
+
+def _parse(stream: Iterable[bytes], path: Path) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
+    """Words and vectors, some thousand lines at a time. Lines end at a line feed only: GloVe has words such as U+0085."""
+    dimensions = 0
+    words: list[str] = []
+    numbers: list[bytes] = []
+    first = 1
+    for line_number, line in enumerate(stream, start=1):
+        fields = line.rstrip(b" \r\n").rsplit(b" ", dimensions) if dimensions else line.split()
+        if not dimensions:
+            if line_number == 1 and len(fields) == 2 and all(field.isdigit() for field in fields):
+                first = 2
+                continue
+            if len(fields) < 2:
+                raise UserError(f"{path}:{line_number}: no vector on this line: expected a word and its numbers")
+            dimensions = len(fields) - 1
+        if b" " in fields[0] and _try_floats(fields[0].rpartition(b" ")[2]).size:
+            raise UserError(f"{path}:{line_number}: expected a word and {dimensions} numbers, found more numbers")
+        if len(fields) != dimensions + 1:
+            raise UserError(
+                f"{path}:{line_number}: expected a word and {dimensions} numbers, found {len(fields) - 1} numbers"
+            )
+        try:
+            words.append(fields[0].decode("utf-8"))
+        except UnicodeDecodeError:
+            raise UserError(f"{path}:{line_number}: the word is not UTF-8: is this a text file?") from None
+        numbers.append(b" ".join(fields[1:]))
+        if len(words) == _LINES_AT_ONCE:
+            yield words, _floats(numbers, dimensions, path, first)
+            words, numbers, first = [], [], line_number + 1
+    if words:
+        yield words, _floats(numbers, dimensions, path, first)
+
+
+def _floats(lines: Sequence[bytes], dimensions: int, path: Path, first: int) -> NDArray[np.float32]:
+    """Parse lines of numbers in one go; when that fails, find the line to blame."""
+    values = _try_floats(b" ".join(lines))
+    if len(values) == len(lines) * dimensions and np.isfinite(values).all():
+        return values.reshape(-1, dimensions)
+    for number, line in enumerate(lines, start=first):
+        values = _try_floats(line)
+        if len(values) != dimensions or not np.isfinite(values).all():
+            raise UserError(f"{path}:{number}: expected a word and {dimensions} numbers, all finite")
+    raise AssertionError("lines that parse one by one parse together")
+
+
+def _try_floats(text: bytes) -> NDArray[np.float32]:
+    """The numbers of ``text``; empty when one of them is none. Several times faster than float()."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # numpy's way to say that it stopped before the end
+        try:
+            return np.fromstring(text, dtype=np.float32, sep=" ")
+        except (DeprecationWarning, ValueError):
+            return np.empty(0, np.float32)
