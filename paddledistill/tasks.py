@@ -121,8 +121,8 @@ _TASKS = (
     # One edition has its labels in words, PaddleNLP's in digits.
     Task("chnsenticorp", "ChnSentiCorp", ("text_a",), "label", ("negative", "positive"), ("accuracy",), "accuracy",
          language="zh", augmentation_draws=20, label_aliases={"0": "negative", "1": "positive"}),
-    Task("movie-reviews", "movie-reviews", ("sentence",), "label", _BINARY, ("accuracy",), "accuracy",
-         max_seq_length=64, intermediate_epochs=10, augmentation_draws=20),
+    Task("movie-reviews", "movie-reviews", ("sentence",), "label", ("negative", "positive"), ("accuracy",), "accuracy",
+         max_seq_length=64, intermediate_epochs=10, augmentation_draws=20, label_aliases={"0": "negative", "1": "positive"}),
 )
 # fmt: on
 TASKS: dict[str, Task] = {task.name: task for task in _TASKS}

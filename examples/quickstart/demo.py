@@ -25,7 +25,7 @@ logger = logging.getLogger("demo")
 ROOT = Path(__file__).resolve().parents[2]
 TASK = "movie-reviews"
 ENCODER = "--model_name_or_path minilm-l6"
-STUDENT = f"{ENCODER} --init_from_layers 1,3,5"
+STUDENT = f"{ENCODER} --init_from_layers 1,3,5 --dropout 0"
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(2, 64, 1, 1, 1, 1, 1, 1),
-    "quick": Size(10, 2500, 2, 2, 1, 1, 8, 4),
-    "full": Size(45, None, 3, 2, 1, 2, 8, 4),
+    "smoke": Size(3, 64, 1, 1, 1, 1, 1, 1),
+    "quick": Size(10, 2000, 2, 1, 2, 1, 5, 4),
+    "full": Size(45, None, 3, 1, 2, 2, 8, 5),
 }
 
 
@@ -139,7 +139,7 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     step(
         "TinyBERT, distilled",
         f"examples/tinybert/task_distill.py {STUDENT} {task} --use_aug --save_steps 200 "
-        f"--learning_rate 1e-4 --num_train_epochs {size.intermediate_epochs} "
+        f"--learning_rate 2e-4 --num_train_epochs {size.intermediate_epochs} "
         f"--prediction_learning_rate 5e-5 --prediction_epochs {size.prediction_epochs}",
         data_dir=at.data,
         teacher_path=at.teacher,
@@ -152,7 +152,10 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
         f"--max_steps {updates}",
         output_dir=at.tinybert_alone,
     )
-    bilstm = f"{task.replace('--logging_steps', '--log_freq')} {limit} --batch_size 128 --lr 1.0"
+    bilstm = (
+        f"{task.replace('--logging_steps', '--log_freq')} {limit} --emb_dim 200 --hidden_size 150 --batch_size 128 "
+        "--optimizer adam --lr 0.001"
+    )
     step(
         "BiLSTM, distilled",
         f"examples/bert_to_bilstm/distill.py {bilstm} --dropout_prob 0.2 --n_iter {size.copies} --max_epoch {size.bilstm_epochs}",
