@@ -77,14 +77,6 @@ def _number(kind: Callable[[str], Any], text: str, fits: Callable[[Any], bool], 
     return value
 
 
-def optional_flag(text: str) -> bool:
-    """``true``/``false`` as the original recipes spell their switches, for ``type=``."""
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise argparse.ArgumentTypeError(f"must be true or false, got {text!r}")
-    return known[text.lower()]
-
-
 def add_task_flags(
     parser: argparse.ArgumentParser,
     tasks: str = "any GLUE task, chnsenticorp, movie-reviews, or the name in DATA_DIR/task.yaml",
@@ -196,7 +188,7 @@ def add_run_flags(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
     )
     group.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output_dir")
-    group.add_argument("--seed", type=int, default=seed, help="decides data order, dropout and new weights")
+    group.add_argument("--seed", type=non_negative_int, default=seed, help="decides data order, dropout and new weights")
     group.add_argument(
         logging_flag, dest="logging_steps", type=positive_int, default=logging_steps, help="steps between two log lines"
     )

@@ -47,8 +47,8 @@ class Size:
 
 SIZES = {
     "smoke": Size(3, 64, 1, 1, 1, 1, 1, 1),
-    "quick": Size(10, 2000, 2, 1, 2, 1, 5, 4),
-    "full": Size(45, None, 3, 1, 2, 2, 8, 5),
+    "quick": Size(10, 1700, 2, 1, 2, 1, 5, 4),
+    "full": Size(45, None, 3, 1, 2, 1, 6, 4),
 }
 
 

@@ -194,9 +194,9 @@ def masked_candidates(
         if len(asked) >= ENGINE_FROM:
             model.accelerate()
         sample = missing[:: max(1, len(missing) // 64)]
-        predict(model, sample[:8], args.M, args.batch_size)  # the first pass is slower than those that follow
+        predict(model, sample[:8], args.M, 8)  # the first pass is slower than those that follow
         begin = time.perf_counter()
-        predict(model, sample, args.M, args.batch_size)
+        predict(model, sample, args.M, 8)  # of so few words, larger batches would be mostly padding
         expected = (time.perf_counter() - begin) * len(missing) / len(sample)
         logger.info("%d masked words to predict: about %s on this machine", len(missing), in_words(expected))
     with tqdm(total=len(asked), initial=done, unit="word", desc="masked words", mininterval=bar_interval()) as bar:

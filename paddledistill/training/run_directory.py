@@ -124,6 +124,8 @@ class RunDirectory:
         self._take_lock()
         if self._overwrite:
             self._clear()
+        for partial in self.path.glob(".*.part"):  # of a process that was killed while it wrote
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
         write_json(self.path / RUN_FILE, self.content)
 
     @property
@@ -193,11 +195,18 @@ class RunDirectory:
 
     def save_last(self, step: int, fill: Callable[[Path], None]) -> None:
         """Replace ``last`` by a directory that ``fill`` writes."""
-        name = f".{LAST}_{step}"
+        self._replace(LAST, f".{LAST}_{step}", fill)
+
+    def save_best(self, step: int, fill: Callable[[Path], None]) -> None:
+        """Make ``best_model_<step>`` from what ``fill`` writes, point ``best_model`` to it, and delete the former best."""
+        self._replace(BEST, f"{BEST}_{step}", fill)
+
+    def _replace(self, link: str, name: str, fill: Callable[[Path], None]) -> None:
+        """Fill the directory ``name``, let ``link`` point to it, and delete those that it pointed to before."""
         with atomic_directory(self.path / name) as partial:
             fill(partial)
-        point(self.path / LAST, name)
-        for other in self.path.glob(f".{LAST}_*"):
+        point(self.path / link, name)
+        for other in self.path.glob(f"{name.rpartition('_')[0]}_*"):
             if other.name != name:
                 shutil.rmtree(other)
 
@@ -206,16 +215,6 @@ class RunDirectory:
         """The state to go on from, if there is one."""
         path = self.path / LAST
         return path.resolve() if path.is_dir() else None
-
-    def save_best(self, step: int, fill: Callable[[Path], None]) -> None:
-        """Make ``best_model_<step>`` from what ``fill`` writes, point ``best_model`` to it, and delete the former best."""
-        name = f"{BEST}_{step}"
-        with atomic_directory(self.path / name) as partial:
-            fill(partial)
-        point(self.path / BEST, name)
-        for other in self.path.glob(f"{BEST}_*"):
-            if other.name != name:
-                shutil.rmtree(other)
 
     def finish(self, result: Result, rows: int) -> None:
         """Mark the run as complete, say what came out, and drop the state that only an unfinished run needs.

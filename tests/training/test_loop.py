@@ -77,6 +77,8 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     whole = train(tmp_path / "whole")
     with pytest.raises(Killed):
         train(tmp_path / "killed", die_at=die_at)
+    (tmp_path / "killed" / ".best_model_3.1.part").mkdir()
+    (tmp_path / "killed" / ".best_model_3.1.part" / "model_state.pdparams").write_text("half")
     resumed = train(tmp_path / "killed", resume=True)
     for name, expected in weights(whole).items():
         np.testing.assert_array_equal(weights(resumed)[name], expected, err_msg=name)
@@ -86,6 +88,7 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     ]
     assert without_time[0] == without_time[1]
     assert best_model(tmp_path / "killed").name == best_model(tmp_path / "whole").name
+    assert not list((tmp_path / "killed").glob(".*.part"))
 
 
 def test_what_a_finished_run_leaves(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
