@@ -188,7 +188,9 @@ def add_run_flags(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
     )
     group.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output_dir")
-    group.add_argument("--seed", type=non_negative_int, default=seed, help="decides data order, dropout and new weights")
+    group.add_argument(
+        "--seed", type=non_negative_int, default=seed, help="decides data order, dropout and new weights"
+    )
     group.add_argument(
         logging_flag, dest="logging_steps", type=positive_int, default=logging_steps, help="steps between two log lines"
     )

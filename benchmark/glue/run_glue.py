@@ -34,7 +34,9 @@ def build_parser() -> cli.Parser:
     model.add_argument(
         "--init_from_layers", type=cli.layer_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
     )
-    model.add_argument("--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)")
+    model.add_argument(
+        "--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)"
+    )
     cli.add_task_flags(parser).add_argument(
         "--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces"
     )
@@ -65,7 +67,9 @@ def main(args: argparse.Namespace) -> None:
         return
     runtime.start(args.device, args.seed)
     info = models.TaskInfo.of(task, args.max_seq_length)
-    model = models.new_encoder_classifier(args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout)
+    model = models.new_encoder_classifier(
+        args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
+    )
     dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         model,

@@ -47,7 +47,7 @@ class Size:
 
 SIZES = {
     "smoke": Size(3, 64, 1, 1, 1, 1, 1, 1),
-    "quick": Size(10, 1700, 2, 1, 2, 1, 5, 4),
+    "quick": Size(10, 1500, 2, 1, 2, 1, 5, 4),
     "full": Size(45, None, 3, 1, 2, 1, 6, 4),
 }
 
@@ -127,7 +127,8 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     limit = f"--limit {size.sentences}" if size.sentences else ""
     step(
         "the teacher",
-        f"benchmark/glue/run_glue.py {ENCODER} {task} {limit} --learning_rate 5e-5 --num_train_epochs {size.teacher_epochs}",
+        f"benchmark/glue/run_glue.py {ENCODER} {task} {limit} --save_steps 150 --learning_rate 5e-5 "
+        f"--num_train_epochs {size.teacher_epochs}",
         output_dir=at.teacher,
     )
     step(
@@ -138,7 +139,7 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     )
     step(
         "TinyBERT, distilled",
-        f"examples/tinybert/task_distill.py {STUDENT} {task} --use_aug --save_steps 200 "
+        f"examples/tinybert/task_distill.py {STUDENT} {task} --use_aug --save_steps 250 "
         f"--learning_rate 2e-4 --num_train_epochs {size.intermediate_epochs} "
         f"--prediction_learning_rate 5e-5 --prediction_epochs {size.prediction_epochs}",
         data_dir=at.data,
@@ -148,7 +149,7 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     updates = steps_of(at.tinybert / "intermediate") + steps_of(at.tinybert)
     step(
         "TinyBERT without a teacher",
-        f"benchmark/glue/run_glue.py {STUDENT} {task} {limit} --save_steps 200 --learning_rate 5e-5 --num_train_epochs {updates} "
+        f"benchmark/glue/run_glue.py {STUDENT} {task} {limit} --save_steps 250 --learning_rate 5e-5 --num_train_epochs {updates} "
         f"--max_steps {updates}",
         output_dir=at.tinybert_alone,
     )

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 from paddledistill import models
 from paddledistill.files import read_json, size_in_megabytes
-from paddledistill.report.latency import Latency, latency
+from paddledistill.report.latency import Latency, latencies
 from paddledistill.report.table import Row, retention
 from paddledistill.tasks import Example, Task
 from paddledistill.training import metrics
@@ -74,7 +74,7 @@ def compare(
     *,
     batch_size: int = 64,
     length: int = 32,
-    warm_up: int = 5,
+    warm_up: int = 3,
     repeats: int = 30,
 ) -> Comparison:
     """Measure trained models on the same examples, one row for each system, split and metric of the task.
@@ -86,10 +86,13 @@ def compare(
     :raises UserError: a run directory without a best model, or whose weights cannot be read.
     """
     _check(systems, splits)
+    loaded = {system.label: models.load(system.run_dir) for system in systems}
+    last = list(splits)[-1]
+    timed = latencies(loaded, splits[last], length=length, warm_up=warm_up, repeats=repeats)
     measured = {}
     for system in systems:
         logger.info("comparing: %s (%s)", system.label, system.run_dir)
-        measured[system.label] = _measure(system, splits, task, batch_size, length, warm_up, repeats)
+        measured[system.label] = _measure(system, loaded[system.label], timed[system.label], splits, task, batch_size)
     teacher = measured[next(system.label for system in systems if system.role == "teacher")]
     baselines = {split: _baseline(task, examples) for split, examples in splits.items()}
     rows = [
@@ -98,7 +101,6 @@ def compare(
         for split in splits
         for metric in task.metrics
     ]
-    last = list(splits)[-1]
     logits = {label: measure.logits[last] for label, measure in measured.items()}
     shapes = {label: measure.shape for label, measure in measured.items()}
     return Comparison(tuple(systems), rows, list(splits[last]), logits, shapes, teacher.latency)
@@ -159,15 +161,12 @@ class _Measured:
 
 def _measure(
     system: System,
+    model: models.Classifier,
+    timed: Latency,
     splits: Mapping[str, Sequence[Example]],
     task: Task,
     batch_size: int,
-    length: int,
-    warm_up: int,
-    repeats: int,
 ) -> _Measured:
-    directory = best_model(system.run_dir)
-    model = models.load(str(directory))
     logits = {split: predict(model, model.encode(examples), batch_size) for split, examples in splits.items()}
     scores = {
         (split, metric): 100 * value
@@ -177,10 +176,10 @@ def _measure(
     return _Measured(
         logits,
         scores,
-        latency(model, list(splits.values())[-1], length=length, warm_up=warm_up, repeats=repeats),
+        timed,
         model.description,
         models.parameters(model),
-        size_in_megabytes(directory),
+        size_in_megabytes(best_model(system.run_dir)),
         [read_json(run / "run.json") for run in (*system.stages, system.run_dir)],
     )
 

@@ -3,7 +3,7 @@
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,27 +27,38 @@ class Latency:
     repeats: int
 
 
-def latency(
-    model: Classifier,
+def latencies(
+    models: Mapping[str, Classifier],
     examples: Sequence[Example],
     *,
     batch_sizes: Sequence[int] = (1, 32),
     length: int = 32,
-    warm_up: int = 5,
+    warm_up: int = 3,
     repeats: int = 30,
-) -> Latency:
-    """Time the forward pass of a model in eval mode, from a batch of token ids to logits.
+    rounds: int = 5,
+) -> dict[str, Latency]:
+    """Time the forward pass of models in eval mode, from a batch of token ids to logits.
 
     The batches hold real text, and every row exactly ``length`` tokens: neighbouring sentences are joined until they fill the row, so
-    that no model is timed on padding.
+    that no model is timed on padding. The models take turns, so that a busy minute of the machine does not fall on one of them.
 
     :param examples: the text; any number from 1 on.
-    :param warm_up: passes that are not counted, for each batch size. :param repeats: passes whose median is taken.
+    :param warm_up: passes that are not counted, for each batch size and turn. :param repeats: passes whose median is taken.
+    :param rounds: turns that the repeats are spread over.
     """
     rows = full_rows(examples, max(batch_sizes), length)
-    dataset = model.encode(rows, length)
-    medians = {size: _median(model, dataset.batch(np.arange(size)), warm_up, repeats) for size in batch_sizes}
-    return Latency(medians, length, runtime.machine()["threads"], warm_up, repeats)
+    datasets = {name: model.encode(rows, length) for name, model in models.items()}
+    medians: dict[str, dict[int, float]] = {name: {} for name in models}
+    for size in batch_sizes:
+        durations: dict[str, list[float]] = {name: [] for name in models}
+        for turn in range(rounds):
+            passes = repeats // rounds + (turn < repeats % rounds)
+            for name, model in models.items():
+                durations[name] += _time(model, datasets[name].batch(np.arange(size)), warm_up, passes)
+        for name in models:
+            medians[name][size] = round(1000 * statistics.median(durations[name]), 4)
+    threads = runtime.machine()["threads"]
+    return {name: Latency(medians[name], length, threads, warm_up, repeats) for name in models}
 
 
 def full_rows(examples: Sequence[Example], count: int, length: int) -> list[Example]:
@@ -65,13 +76,14 @@ def full_rows(examples: Sequence[Example], count: int, length: int) -> list[Exam
     return [Example(fill(first, 0), fill(first, 1) if is_pair else None, None) for first in range(count)]
 
 
-def _median(model: Classifier, arrays: dict[str, NDArray[Any]], warm_up: int, repeats: int) -> float:
+def _time(model: Classifier, arrays: dict[str, NDArray[Any]], warm_up: int, passes: int) -> list[float]:
+    """Seconds of each counted pass."""
     batch = to_batch(arrays)
     durations = []
     with evaluating(model):
-        for step in range(warm_up + repeats):
+        for step in range(warm_up + passes):
             start = time.perf_counter()
             model(batch).numpy()  # a copy to numpy waits for the device, so the pass is over when the clock is read
             if step >= warm_up:
                 durations.append(time.perf_counter() - start)
-    return round(1000 * statistics.median(durations), 4)
+    return durations

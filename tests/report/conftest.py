@@ -52,6 +52,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, tiny_stud
 
     def run(name: str, model: models.Classifier, steps: int) -> Path:
         claimed = RunDirectory.claim(base / name, {"seed": 7}, {})
+        claimed.begin()
         for step in range(1, steps + 1):
             claimed.log("train", step, 0, float(step), {"loss": 1 / step, "lr": 1e-4})
         claimed.log("eval", steps, 0, float(steps), {"accuracy": 0.5, "loss": 0.7})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paddledistill import models
-from paddledistill.report.latency import full_rows, latency
+from paddledistill.report.latency import full_rows, latencies
 from paddledistill.tasks import Example
 
 
@@ -34,7 +34,8 @@ def test_pairs_stay_pairs_and_single_sentences_single():
 
 
 def test_median_milliseconds_of_each_batch_size(model, splits, monkeypatch):
-    durations = iter([0.9, 0.9, 0.003, 0.5, 0.002] * 2)  # seconds: two passes to warm up, then three that count
+    # Seconds: two turns, each of two passes to warm up and then two or one that count.
+    durations = iter([0.9, 0.9, 0.003, 0.5, 0.9, 0.9, 0.002] * 2)
     clock = [0.0]
     forward = type(model).forward
     sizes = []
@@ -47,7 +48,8 @@ def test_median_milliseconds_of_each_batch_size(model, splits, monkeypatch):
 
     monkeypatch.setattr(type(model), "forward", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-    found = latency(model, splits["test"], batch_sizes=(1, 4), length=8, warm_up=2, repeats=3)
-    assert sizes == [1] * 5 + [4] * 5
+    flags = {"batch_sizes": (1, 4), "length": 8, "warm_up": 2, "repeats": 3, "rounds": 2}
+    found = latencies({"model": model}, splits["test"], **flags)["model"]
+    assert sizes == [1] * 7 + [4] * 7
     assert found.milliseconds == {1: pytest.approx(3.0), 4: pytest.approx(3.0)}
     assert (found.length, found.warm_up, found.repeats, found.threads) == (8, 2, 3, int(os.environ["OMP_NUM_THREADS"]))
