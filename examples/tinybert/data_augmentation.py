@@ -11,7 +11,6 @@ which arguments and inputs, goes to train_aug.json.
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -104,9 +103,7 @@ def main(args: argparse.Namespace) -> None:
     rows = reading.spread(safe, args.limit or len(safe))
     logger.info("%s: %d of %d rows, N %d, M %d, p %g", train, len(rows), len(table.rows), n, args.M, args.p)
 
-    from tqdm import tqdm
-
-    from paddledistill import files, runtime
+    from paddledistill import files, progress, runtime
     from paddledistill.augment.journal import Journal
     from paddledistill.augment.rows import Candidates, Counts, augmented
     from paddledistill.augment.word_replacement import split
@@ -125,8 +122,10 @@ def main(args: argparse.Namespace) -> None:
         groups = augmented(rows, columns, candidates, n, args.p, args.seed, guard, counts, EXAMPLES)
         with journal.text(target) as file:
             file.write("\ufeff" * table.bom + ("" if table.header is None else reading.format_row(table.header)))
-            for group in tqdm(groups, total=len(rows), unit="row", desc="rows", mininterval=bar_interval()):
-                file.writelines(map(reading.format_row, group))
+            with progress.bar("rows", "row", len(rows)) as bar:
+                for group in groups:
+                    file.writelines(map(reading.format_row, group))
+                    bar.update()
         totals = {"leaking_rows": len(table.rows) - len(safe), "masked_words": asked, **several, **counts.as_dict()}
         seconds = time.monotonic() - start
         about = {"batch_size": args.batch_size, "machine": runtime.machine(), "versions": runtime.versions()}
@@ -178,8 +177,7 @@ def masked_candidates(
     args: argparse.Namespace, journal: Any, sentences: list[Any], model: Any
 ) -> "tuple[list[NDArray[np.int32]], int]":
     """The masked language model's candidates, saved every ``CHUNK`` words, and the number of words it was asked about."""
-    from tqdm import tqdm
-
+    from paddledistill import progress
     from paddledistill.augment.rows import jobs
     from paddledistill.augment.word_replacement import predict
 
@@ -198,8 +196,8 @@ def masked_candidates(
         begin = time.perf_counter()
         predict(model, sample, args.M, 8)  # of so few words, larger batches would be mostly padding
         expected = (time.perf_counter() - begin) * len(missing) / len(sample)
-        logger.info("%d masked words to predict: about %s on this machine", len(missing), in_words(expected))
-    with tqdm(total=len(asked), initial=done, unit="word", desc="masked words", mininterval=bar_interval()) as bar:
+        progress.say_how_long(f"{len(missing)} masked words to predict", expected)
+    with progress.bar("masked words", "word", len(asked), done) as bar:
         compute = {
             name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
         }
@@ -264,11 +262,6 @@ def in_words(seconds: float) -> str:
     """A duration to read."""
     units = ((90, 1, "%.0f s"), (5400, 60, "%.0f min"), (float("inf"), 3600, "%.1f h"))
     return next(form % (seconds / unit) for limit, unit, form in units if seconds < limit)
-
-
-def bar_interval() -> float:
-    """Seconds between two states of a progress bar: often on a terminal, rarely in a log file."""
-    return 0.2 if sys.stderr.isatty() else 10
 
 
 if __name__ == "__main__":

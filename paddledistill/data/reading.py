@@ -349,15 +349,18 @@ def _read_lines(path: Path, task: Task) -> tuple[list[str] | None, list[str], bo
 def read_table(path: Path, task: Task) -> Table:
     """The file's cells as they are, for rewriting; :func:`find_columns` tells where texts and label are.
 
+    As in :func:`read_rows`, the few faulty rows that a task is known for are left out.
+
     :raises UserError: missing file, undecodable bytes, a row of another width than the header (or the first row).
     """
     header, lines, bom = _read_lines(path, task)
     rows = [line.split("\t") for line in lines]
     width = len(header if header is not None else rows[0])
-    for number, row in enumerate(rows, 1 if header is None else 2):
-        if len(row) != width:
-            raise UserError(f"{path}:{number}: {len(row)} columns instead of {width}: correct the row")
-    return Table(header, rows, bom)
+    faulty = [(number, row) for number, row in enumerate(rows, 1 if header is None else 2) if len(row) != width]
+    if len(faulty) > task.faulty_rows * len(rows):
+        number, row = faulty[0]
+        raise UserError(f"{path}:{number}: {len(row)} columns instead of {width}: correct the row")
+    return Table(header, [row for row in rows if len(row) == width], bom)
 
 
 def write_table(path: Path, table: Table) -> None:

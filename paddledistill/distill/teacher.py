@@ -2,11 +2,9 @@
 
 import hashlib
 import logging
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
-from tqdm import tqdm
 
 from paddledistill import assets, models
 from paddledistill.data.datasets import Dataset
@@ -14,6 +12,7 @@ from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.models.base import Classifier
 from paddledistill.models.engine import Engine
+from paddledistill.progress import watched
 from paddledistill.tasks import Task
 from paddledistill.training.evaluation import predict
 
@@ -52,7 +51,12 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Dataset) -
     if path.is_file():
         logger.info("teacher logits of %d rows read back from %s", len(dataset), path)
     else:
-        logits = predict(teacher, dataset, progress=_progress, forward=_engine(teacher, dataset))
+        logits = predict(
+            teacher,
+            dataset,
+            progress=lambda batches: watched(batches, "teacher logits", "batch"),
+            forward=_engine(teacher, dataset),
+        )
         with atomic_file(path) as partial, partial.open("wb") as stream:
             np.save(stream, logits)
     return np.load(path, mmap_mode="r")
@@ -64,11 +68,3 @@ def _engine(teacher: Classifier, dataset: Dataset) -> Callable[[Mapping[str, np.
         return None
     example = dataset.batch(np.argsort(dataset.lengths)[:: max(1, len(dataset) // 8)])
     return Engine(teacher, example, ("input_ids", "token_type_ids", "attention_mask")).run
-
-
-def _progress(batches: Sequence[np.ndarray]) -> Iterable[np.ndarray]:
-    seconds = 0.2 if sys.stderr.isatty() else 30
-    bar: Iterable[np.ndarray] = tqdm(
-        batches, desc="teacher logits", unit="batch", mininterval=seconds, dynamic_ncols=True
-    )
-    return bar

@@ -7,18 +7,18 @@ is weights, optimizer and a step number. A run that was killed and resumed ends 
 import json
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
-from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from paddledistill import progress
 from paddledistill.data.batching import bucketed_batches
 from paddledistill.data.datasets import Dataset
 from paddledistill.errors import UserError
@@ -35,9 +35,6 @@ from paddledistill.training.optimization import (
 from paddledistill.training.run_directory import Result, RunDirectory
 
 logger = logging.getLogger(__name__)
-
-_ESTIMATE_AFTER = 4  # steps: the first one is slower than the rest
-_LONG = 60.0  # seconds from which a line says how long it will take
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,9 @@ def train(
     optimizer = build(optimization, model)
     state = _restore(run, model, optimizer)
     model.train()
-    started, resumed_at, spent = time.perf_counter(), state.step, state.seconds
-    with logging_redirect_tqdm(), _bar(total, state.step) as bar:
+    started, spent = time.perf_counter(), state.seconds
+    estimate = progress.Estimate("steps of training", total - state.step)
+    with logging_redirect_tqdm(), progress.bar("training", "step", total, state.step) as bar:
         for epoch, batch_number, rows in _batches(dataset, plan, steps_per_epoch, state.step, total):
             paddle.seed((plan.seed * 1_000_003 + state.step) % 2**31)
             rate = learning_rate(optimization, state.step, total)
@@ -103,8 +101,7 @@ def train(
             for name, value in terms.items():
                 state.window[name] = state.window.get(name, 0.0) + value
             bar.update()
-            if state.step - resumed_at == _ESTIMATE_AFTER:
-                _say_how_long(total - state.step, (time.perf_counter() - started) / _ESTIMATE_AFTER)
+            estimate.update()
             if state.step % plan.logging_steps == 0 or state.step == total:
                 _log(run, state, epoch, batch_number, total, rate, bar)
             if state.step % plan.save_steps == 0 or state.step == total:
@@ -143,24 +140,7 @@ def _step(
     return {"loss": value, **({name: float(term) for name, term in terms.items()} if len(terms) > 1 else {})}
 
 
-def _bar(total: int, done: int) -> tqdm:
-    """Rate and time left; in a log file a line a minute instead of ten a second."""
-    return tqdm(
-        total=total,
-        initial=done,
-        unit="step",
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 30,
-        smoothing=0.1,
-    )
-
-
-def _say_how_long(steps: int, seconds_a_step: float) -> None:
-    if steps * seconds_a_step > _LONG:
-        logger.info("%d more steps, about %.0f minutes here", steps, math.ceil(steps * seconds_a_step / 60))
-
-
-def _log(run: RunDirectory, state: _State, epoch: int, batch: int, total: int, rate: float, bar: tqdm) -> None:
+def _log(run: RunDirectory, state: _State, epoch: int, batch: int, total: int, rate: float, bar: Any) -> None:
     means = {name: value / state.window_steps for name, value in state.window.items()}
     state.window, state.window_steps = {}, 0
     speed = bar.format_dict["rate"] or (state.step / state.seconds)

@@ -261,6 +261,11 @@ class TestFaults:
         write(path, header + row * 3 + "a?\t\t0\n")
         with pytest.raises(UserError, match=":5: the text in column 'question2' is empty"):
             reading.read_rows(path, QQP)
+        write(path, header + row * 3000 + "a?\tb?\n")
+        assert len(reading.read_table(path, QQP).rows) == 3000
+        write(path, header + row * 3 + "a?\tb?\n")
+        with pytest.raises(UserError, match=":5: 2 columns instead of 3"):
+            reading.read_table(path, QQP)
 
     def test_unreadable(self, tmp_path: Path):
         with pytest.raises(UserError, match=r"cannot read .*: No such file"):

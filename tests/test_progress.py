@@ -1,0 +1,36 @@
+"""The line before long work: said once, only where it is long."""
+
+import logging
+import time
+from collections.abc import Callable
+
+import pytest
+
+from paddledistill import progress
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Callable[[int, float], list[str]]:
+    """What is logged while so many pieces of so many seconds each are done, by a clock that is moved by hand."""
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def run(pieces: int, seconds: float) -> list[str]:
+        with caplog.at_level(logging.INFO):
+            found = []
+            for piece in progress.watched(range(pieces), "teacher logits", "batch"):
+                found.append(piece)
+                clock[0] += seconds
+        assert found == list(range(pieces))
+        return [record.getMessage() for record in caplog.records]
+
+    return run
+
+
+def test_long_work_is_announced_once(said: Callable[[int, float], list[str]]) -> None:
+    assert said(104, 3.0) == ["teacher logits: 100 to go, about 5 minutes here"]
+
+
+def test_short_work_is_not(said: Callable[[int, float], list[str]]) -> None:
+    assert said(20, 1.0) == []
+    assert said(2, 100.0) == []
