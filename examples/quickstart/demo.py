@@ -32,11 +32,13 @@ STUDENT = f"{ENCODER} --init_from_layers 1,3,5 --dropout 0"
 class Size:
     """How much of everything a demo takes. ``minutes`` is what it took on 2 cores of an AMD EPYC, a seed.
 
+    ``learning_rate`` is that of fine-tuning and of the prediction stage: fewer steps want a higher one.
     ``draws``: variants of a sentence in train_aug.tsv; ``copies``: masked copies of a sentence for the BiLSTM.
     """
 
     minutes: int
     sentences: int | None
+    learning_rate: float
     teacher_epochs: int
     draws: int
     intermediate_epochs: int
@@ -46,9 +48,9 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(3, 64, 1, 1, 1, 1, 1, 1),
-    "quick": Size(10, 1500, 2, 1, 2, 1, 5, 4),
-    "full": Size(45, None, 3, 1, 2, 1, 6, 4),
+    "smoke": Size(3, 64, 1e-4, 1, 1, 1, 1, 1, 1),
+    "quick": Size(10, 1500, 1.5e-4, 2, 1, 2, 1, 5, 4),
+    "full": Size(45, None, 5e-5, 3, 1, 2, 1, 6, 4),
 }
 
 
@@ -127,7 +129,7 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     limit = f"--limit {size.sentences}" if size.sentences else ""
     step(
         "the teacher",
-        f"benchmark/glue/run_glue.py {ENCODER} {task} {limit} --save_steps 150 --learning_rate 5e-5 "
+        f"benchmark/glue/run_glue.py {ENCODER} {task} {limit} --save_steps 150 --learning_rate {size.learning_rate} "
         f"--num_train_epochs {size.teacher_epochs}",
         output_dir=at.teacher,
     )
@@ -141,7 +143,7 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
         "TinyBERT, distilled",
         f"examples/tinybert/task_distill.py {STUDENT} {task} --use_aug --save_steps 250 "
         f"--learning_rate 2e-4 --num_train_epochs {size.intermediate_epochs} "
-        f"--prediction_learning_rate 5e-5 --prediction_epochs {size.prediction_epochs}",
+        f"--prediction_learning_rate {size.learning_rate} --prediction_epochs {size.prediction_epochs}",
         data_dir=at.data,
         teacher_path=at.teacher,
         output_dir=at.tinybert,
@@ -149,8 +151,8 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     updates = steps_of(at.tinybert / "intermediate") + steps_of(at.tinybert)
     step(
         "TinyBERT without a teacher",
-        f"benchmark/glue/run_glue.py {STUDENT} {task} {limit} --save_steps 250 --learning_rate 5e-5 --num_train_epochs {updates} "
-        f"--max_steps {updates}",
+        f"benchmark/glue/run_glue.py {STUDENT} {task} {limit} --save_steps 250 --learning_rate {size.learning_rate} "
+        f"--num_train_epochs {updates} --max_steps {updates}",
         output_dir=at.tinybert_alone,
     )
     bilstm = (
