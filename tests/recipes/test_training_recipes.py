@@ -368,7 +368,7 @@ def test_a_directory_in_use_and_a_broken_teacher(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs a limit on the size of files")
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", [RUN_GLUE, *(pytest.param(other, marks=pytest.mark.slow) for other in RECIPES[1:])])
 def test_a_full_disk_loses_nothing(recipe: str, tiny_bert: Path, teacher: Path, glue: Path, tmp_path: Path) -> None:
     """A limit on the size of files stands for a full disk: writing the model fails in the middle, as it would there."""
     import resource
