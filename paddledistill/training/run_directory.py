@@ -12,6 +12,8 @@
 
 import json
 import logging
+import os
+import shlex
 import shutil
 import sys
 import time
@@ -102,7 +104,7 @@ class RunDirectory:
             if directory.is_dir() and not file.is_file() and any(directory.iterdir()):
                 raise UserError(f"output directory {path} is in use and holds no run: choose another --output_dir")
             content = {
-                "command": " ".join(["python", *sys.argv]),
+                "command": shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
                 "arguments": arguments,
                 "inputs": inputs,
                 "seed": arguments.get("seed"),
