@@ -188,7 +188,6 @@ def masked_candidates(
     if done:
         logger.info("resuming: %d of %d masked words are done", done, len(asked))
     if missing:
-        logger.info("%d masked words to predict", len(missing))
         # Not by what is missing: a resumed run uses what the killed one used, down to the last bit.
         if len(asked) >= ENGINE_FROM:
             model.accelerate()
@@ -197,7 +196,7 @@ def masked_candidates(
         begin = time.perf_counter()
         predict(model, sample, args.M, 8)  # of so few words, larger batches would be mostly padding
         expected = (time.perf_counter() - begin) * len(missing) / len(sample)
-        progress.say_how_long("masked words", expected)
+        logger.info("%d masked words to predict: about %s here", len(missing), in_words(expected))
     with progress.bar("masked words", "word", len(asked), done) as bar:
         compute = {
             name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
