@@ -11,7 +11,6 @@ runtime.load_paddle()  # before the modules below import it
 
 from paddledistill.models.base import Batch, Classifier, TaskInfo, parameters
 from paddledistill.models.bilstm import MODEL_TYPE, BiLSTM, BiLSTMConfig, find_vocabulary, load_bilstm, new_bilstm
-from paddledistill.models.capture import Captured, capture
 from paddledistill.models.encoder import (
     FAMILIES,
     EncoderClassifier,
@@ -19,6 +18,7 @@ from paddledistill.models.encoder import (
     load_encoder_classifier,
     new_encoder_classifier,
 )
+from paddledistill.models.transformer import Captured, capture
 from paddledistill.models.weights import read_config
 from paddledistill.training.run_directory import best_model
 

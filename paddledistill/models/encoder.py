@@ -16,8 +16,8 @@ from paddledistill.data.datasets import Dataset, encode_for_bert
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import digest
+from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
-from paddledistill.models.capture import Captured, capture
 from paddledistill.models.weights import State, fill, read_config, read_state
 from paddledistill.tasks import Example
 from paddledistill.training.run_directory import best_model
@@ -59,6 +59,7 @@ class EncoderClassifier(Classifier):
         """:param network: the PaddleNLP model; its head has ``info.num_outputs`` outputs."""
         super().__init__(tokenizer, info)
         self.network = network
+        transformer.accelerate(network)
 
     @property
     def config(self) -> Any:
@@ -88,14 +89,13 @@ class EncoderClassifier(Classifier):
 
     def forward(self, batch: Batch) -> paddle.Tensor:
         """Logits, [batch, labels]."""
-        found = self.network(
-            batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=batch["attention_mask"]
-        )
+        bias = kernels.attention_bias(batch["attention_mask"], self.config.num_attention_heads, transformer.MASKED)
+        found = self.network(batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=bias)
         return found[0] if isinstance(found, tuple) else found
 
-    def capture(self, batch: Batch, hidden: Collection[int] = (), scores: Collection[int] = ()) -> Captured:
-        """Hidden states and pre-softmax attention scores, see :func:`paddledistill.models.capture.capture`."""
-        return capture(self.backbone, batch, hidden, scores)
+    def capture(self, batch: Batch, hidden: Collection[int] = (), scores: Collection[int] = ()) -> transformer.Captured:
+        """Hidden states and pre-softmax attention scores, see :func:`paddledistill.models.transformer.capture`."""
+        return transformer.capture(self.backbone, batch, hidden, scores)
 
     def save(self, directory: Path) -> None:
         """Write a PaddleNLP-loadable directory."""
@@ -182,6 +182,7 @@ def _build(
     family, own = FAMILIES[kind], FAMILIES[model_type if pretrained and model_type else kind]
     config = getattr(transformers, own.config).from_pretrained(str(directory))
     config.num_labels = info.num_outputs
+    config.use_cache = False  # for generating text; it costs two copies a layer
     tokenizer = Tokenizer.from_directory(directory)
     if len(tokenizer.vocab) > config.vocab_size:
         raise UserError(

@@ -270,6 +270,7 @@ def _load(directory: Path, may_be_new: tuple[str, ...]) -> MaskedLM:
     if kind != "bert":
         raise UserError(f"{directory} holds a {kind} model; a masked LM must be a bert")
     config = BertConfig.from_pretrained(str(directory))
+    config.use_cache = False
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = (
         0.0  # Paddle's dropout is slow, and nothing here overfits
     )
