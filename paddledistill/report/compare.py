@@ -209,7 +209,7 @@ def _row(
         minutes=round(sum(run["seconds"] for run in measured.runs) / 60, 2),
         train_rows=measured.runs[-1].get("rows"),
         train_steps=sum(run["steps"] for run in measured.runs),
-        command=" && ".join(run["command"] for run in measured.runs),
+        command=" && ".join(dict.fromkeys(run["command"] for run in measured.runs)),
     )
 
 
