@@ -49,8 +49,8 @@ class Size:
 
 SIZES = {
     "smoke": Size(3, 64, 1e-4, 1, 1, 1, 1, 1, 1),
-    "quick": Size(10, 1500, 1.5e-4, 2, 1, 2, 1, 5, 4),
-    "full": Size(45, None, 5e-5, 3, 1, 2, 1, 6, 4),
+    "quick": Size(9, 1500, 1.5e-4, 2, 1, 2, 1, 5, 4),
+    "full": Size(27, None, 5e-5, 3, 1, 2, 1, 6, 4),
 }
 
 

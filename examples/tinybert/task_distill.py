@@ -96,7 +96,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.distill import objectives
     from paddledistill.distill.layer_maps import layer_map
-    from paddledistill.distill.teacher import load_teacher, teacher_logits
+    from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
     from paddledistill.files import digest
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
@@ -129,9 +129,10 @@ def main(args: argparse.Namespace) -> None:
 
     if args.stage != "prediction":
         layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers)
-        objective = objectives.intermediate(student, teacher, layers)
+        objectives.check_comparable(student, teacher)
         run.begin()
         if not first.is_complete:
+            objective = objectives.intermediate(student, teacher, layers, targets(teacher, layers, train_set, epochs))
             result = loop.train(
                 student,
                 objective,

@@ -9,10 +9,12 @@ from paddledistill.distill.layer_maps import LayerMap
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderClassifier
+from paddledistill.models.transformer import Captured
 
 TEACHER_LOGITS = "teacher_logits"  # the column that the stored logits of a teacher have in a batch
 Losses = dict[str, paddle.Tensor]
 Objective = Callable[[Batch], Losses]
+Targets = Callable[[Batch], Captured]
 
 
 def supervised(model: Classifier) -> Objective:
@@ -24,10 +26,35 @@ def supervised(model: Classifier) -> Objective:
     return objective
 
 
-def intermediate(student: EncoderClassifier, teacher: EncoderClassifier, layers: LayerMap) -> Objective:
+def intermediate(
+    student: EncoderClassifier, teacher: EncoderClassifier, layers: LayerMap, targets: Targets | None = None
+) -> Objective:
     """TinyBERT's first stage: the embeddings' output, hidden states and attention scores of a frozen teacher.
 
-    :raises UserError: if widths or head counts differ.
+    :param targets: answers in place of the teacher, see :func:`paddledistill.distill.teacher.targets`.
+    :raises UserError: if widths, head counts or vocabularies differ.
+    """
+    check_comparable(student, teacher)
+    student_hidden, student_scores = dict(layers.hidden), dict(layers.attention)
+    targets = targets or live_targets(teacher, layers)
+
+    def objective(batch: Batch) -> Losses:
+        goal = targets(batch)
+        own = student.capture(batch, student_hidden, student_scores)
+        mask = batch["attention_mask"]
+        terms = {f"hidden_{i}": losses.hidden_mse(own.hidden[i], goal.hidden[j], mask) for i, j in layers.hidden}
+        terms |= {
+            f"attention_{i}": losses.attention_mse(own.scores[i], goal.scores[j], mask) for i, j in layers.attention
+        }
+        return terms
+
+    return objective
+
+
+def check_comparable(student: EncoderClassifier, teacher: EncoderClassifier) -> None:
+    """Whether the states of student and teacher have the same shape and stand for the same tokens.
+
+    :raises UserError: if they do not.
     """
     for what, name in (("hidden size", "hidden_size"), ("number of attention heads", "num_attention_heads")):
         own, other = getattr(student.config, name), getattr(teacher.config, name)
@@ -40,21 +67,17 @@ def intermediate(student: EncoderClassifier, teacher: EncoderClassifier, layers:
         raise UserError(
             "student and teacher have different vocabularies, so their tokens do not match: take --stage prediction"
         )
-    student_hidden, student_scores = dict(layers.hidden), dict(layers.attention)
 
-    def objective(batch: Batch) -> Losses:
+
+def live_targets(teacher: EncoderClassifier, layers: LayerMap) -> Targets:
+    """What the teacher itself answers, in evaluation mode: its dropout must not be in the targets."""
+
+    def targets(batch: Batch) -> Captured:
         with paddle.no_grad():
-            teacher.eval()  # its dropout must not be in the targets
-            goal = teacher.capture(batch, layers.teacher_hidden, layers.teacher_attention)
-        own = student.capture(batch, student_hidden, student_scores)
-        mask = batch["attention_mask"]
-        terms = {f"hidden_{i}": losses.hidden_mse(own.hidden[i], goal.hidden[j], mask) for i, j in layers.hidden}
-        terms |= {
-            f"attention_{i}": losses.attention_mse(own.scores[i], goal.scores[j], mask) for i, j in layers.attention
-        }
-        return terms
+            teacher.eval()
+            return teacher.capture(batch, layers.teacher_hidden, layers.teacher_attention)
 
-    return objective
+    return targets
 
 
 def prediction(student: Classifier, temperature: float) -> Objective:

@@ -1,22 +1,30 @@
-"""A teacher's logits: computed once for a data set, stored, and read back by every later epoch, stage and student."""
+"""What a teacher answers: logits, computed once for a data set and read back by every later epoch, stage and student; hidden
+states and attention scores, which would fill gigabytes, from an inference engine."""
 
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import paddle
+from paddle import nn
 
 from paddledistill import assets, models
 from paddledistill.data.datasets import Dataset
+from paddledistill.distill.layer_maps import LayerMap
+from paddledistill.distill.objectives import Targets
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
-from paddledistill.models.base import Classifier
+from paddledistill.models.base import Batch, Classifier
+from paddledistill.models.encoder import EncoderClassifier
 from paddledistill.models.engine import Engine
+from paddledistill.models.transformer import Captured
 from paddledistill.progress import watched
 from paddledistill.tasks import Task
 from paddledistill.training.evaluation import predict
 
 _WORTH_AN_EXPORT = 3000  # rows
+_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +70,51 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Dataset) -
     return np.load(path, mmap_mode="r")
 
 
+def targets(teacher: EncoderClassifier, layers: LayerMap, dataset: Dataset, epochs: int) -> Targets | None:
+    """The hidden states and attention scores of ``teacher`` that ``layers`` names, by an inference engine.
+
+    :param dataset: what will be read, ``epochs`` times; as the teacher encodes it.
+    :returns: None where the teacher itself should answer: on a GPU, for few rows, or if it cannot be exported.
+    """
+    if len(dataset) * epochs < _WORTH_AN_EXPORT or not paddle.get_device().startswith("cpu"):
+        return None
+    engine = Engine(_Targets(teacher, layers), _example(dataset), _INPUTS)
+    if engine.kind == "paddle":
+        return None
+
+    def answer(batch: Batch) -> Captured:
+        arrays = engine.run_all({name: batch[name].numpy() for name in _INPUTS})
+        found = iter(paddle.to_tensor(array) for array in arrays)
+        hidden = {number: next(found) for number in sorted(set(layers.teacher_hidden))}
+        return Captured(hidden, {number: next(found) for number in sorted(set(layers.teacher_attention))})
+
+    return answer
+
+
+class _Targets(nn.Layer):
+    """A teacher that answers with what an intermediate stage compares."""
+
+    def __init__(self, teacher: EncoderClassifier, layers: LayerMap) -> None:
+        super().__init__()
+        self.network = teacher.network
+        self._teacher, self._layers = [teacher], layers  # in a list, so that its weights are not counted twice
+
+    def extra_repr(self) -> str:
+        """Tells one export of a teacher from another."""
+        return f"hidden states {self._layers.teacher_hidden}, attention scores {self._layers.teacher_attention}"
+
+    def forward(self, batch: Batch) -> list[paddle.Tensor]:
+        found = self._teacher[0].capture(batch, self._layers.teacher_hidden, self._layers.teacher_attention)
+        return [*found.hidden.values(), *found.scores.values()]  # by number, each once
+
+
 def _engine(teacher: Classifier, dataset: Dataset) -> Callable[[Mapping[str, np.ndarray]], np.ndarray] | None:
     """An inference engine for the teacher, where there are enough rows to make up for the seconds of its export."""
-    if len(dataset) < _WORTH_AN_EXPORT or not isinstance(teacher, models.EncoderClassifier):
+    if len(dataset) < _WORTH_AN_EXPORT or not isinstance(teacher, EncoderClassifier):
         return None
-    example = dataset.batch(np.argsort(dataset.lengths)[:: max(1, len(dataset) // 8)])
-    return Engine(teacher, example, ("input_ids", "token_type_ids", "attention_mask")).run
+    return Engine(teacher, _example(dataset), _INPUTS).run
+
+
+def _example(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Rows of many lengths, to compare an export on."""
+    return dataset.batch(np.argsort(dataset.lengths)[:: max(1, len(dataset) // 8)])

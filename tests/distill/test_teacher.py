@@ -1,4 +1,4 @@
-"""The teacher's stored logits: right, computed once, and keyed on all that shapes them."""
+"""The teacher's stored logits: right, computed once, and keyed on all that shapes them; its states by an inference engine."""
 
 from pathlib import Path
 
@@ -7,12 +7,14 @@ import pytest
 
 from paddledistill import assets, models
 from paddledistill.data.tokenization import Tokenizer
+from paddledistill.distill import objectives
 from paddledistill.distill import teacher as teachers
-from paddledistill.distill.teacher import load_teacher, teacher_logits
+from paddledistill.distill.layer_maps import layer_map
+from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
 from paddledistill.errors import UserError
 from paddledistill.models import BiLSTMConfig, TaskInfo
 from paddledistill.tasks import Example, get_task
-from paddledistill.training.evaluation import predict
+from paddledistill.training.evaluation import predict, to_batch
 
 EXAMPLES = [
     Example(text, None, 0) for text in ("a warm and funny story", "dull", "the plot is dull and the jokes are old")
@@ -80,3 +82,26 @@ def test_teachers_that_do_not_fit(tiny_bert: Path, tiny_vocab: Path, tmp_path: P
     assert load_teacher(str(tmp_path), sst).labels == sst.labels
     with pytest.raises(UserError, match="was fine-tuned for sst-2, not for cola"):
         load_teacher(str(tmp_path), get_task("CoLA"))
+
+
+@pytest.mark.parametrize("name", ["2i+1", "1:4,2:2"])
+def test_an_engine_gives_the_states_and_scores_that_the_teacher_gives(tiny_bert: Path, name: str) -> None:
+    task = get_task("sst-2")
+    model = models.new_encoder_classifier(str(tiny_bert), models.TaskInfo.of(task, 32))
+    rows = [Example("a warm and funny story", None, 1), Example("dull and old and long and dull", None, 0)] * 50
+    dataset = model.encode(rows)
+    layers = layer_map(name, 2, 4)
+    answer = targets(model, layers, dataset, epochs=30)
+    assert answer is not None
+    batch = to_batch(dataset.batch([0, 1, 2]))
+    found, live = answer(batch), objectives.live_targets(model, layers)(batch)
+    for own, theirs in ((found.hidden, live.hidden), (found.scores, live.scores)):
+        assert set(own) == set(theirs)
+        for number, tensor in theirs.items():
+            np.testing.assert_allclose(own[number].numpy(), tensor.numpy(), atol=1e-5)
+
+
+def test_few_rows_are_not_worth_an_export(tiny_bert: Path) -> None:
+    model = models.new_encoder_classifier(str(tiny_bert), models.TaskInfo.of(get_task("sst-2"), 32))
+    dataset = model.encode([Example("a warm story", None, 1)])
+    assert targets(model, layer_map("2i+1", 2, 4), dataset, epochs=3) is None
