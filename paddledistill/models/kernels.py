@@ -19,8 +19,8 @@ from paddle.autograd import PyLayer
 _STEPS = 1 << 16  # dropout probabilities are multiples of 1 / _STEPS
 
 
-def linear(layer: nn.Linear, x: paddle.Tensor) -> paddle.Tensor:
-    """[..., in] -> [..., out]."""
+def linear(layer: nn.Layer, x: paddle.Tensor) -> paddle.Tensor:
+    """[..., in] -> [..., out], by the ``weight`` and ``bias`` of ``layer``."""
     if layer.bias is None or not _slow_here(x):
         return F.linear(x, layer.weight, layer.bias)
     return _AddBias.apply(paddle.matmul(x, layer.weight), layer.bias)
@@ -84,11 +84,13 @@ def _slow_here(x: paddle.Tensor) -> bool:
 class _AddBias(PyLayer):
     @staticmethod
     def forward(ctx: Any, x: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+        ctx.moving = _moving(x, bias)
         return x + bias
 
     @staticmethod
-    def backward(ctx: Any, grad: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        return grad, _sum_of_rows(grad.reshape([-1, grad.shape[-1]]))
+    def backward(ctx: Any, grad: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
+        for_x, for_bias = ctx.moving
+        return grad if for_x else None, _sum_of_rows(grad.reshape([-1, grad.shape[-1]])) if for_bias else None
 
 
 class _LayerNorm(PyLayer):
@@ -97,11 +99,11 @@ class _LayerNorm(PyLayer):
         ctx: Any, x: paddle.Tensor, weight: paddle.Tensor, bias: paddle.Tensor, epsilon: float
     ) -> paddle.Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.epsilon = epsilon
+        ctx.epsilon, ctx.moving = epsilon, _moving(x, weight, bias)
         return F.layer_norm(x, [x.shape[-1]], weight, bias, epsilon)
 
     @staticmethod
-    def backward(ctx: Any, grad: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
+    def backward(ctx: Any, grad: paddle.Tensor) -> tuple[paddle.Tensor | None, ...]:
         x, weight = ctx.saved_tensor()
         shape, width = x.shape, x.shape[-1]
         x, grad = x.reshape([-1, width]), grad.reshape([-1, width])
@@ -115,7 +117,8 @@ class _LayerNorm(PyLayer):
         centre, slope = paddle.matmul(grad, weighted).expand_as(x), paddle.matmul(product, weighted).expand_as(x)
         grad_weight, grad_bias = _sum_of_rows(product), _sum_of_rows(grad)
         grad_x = (grad * weight.expand_as(x)).subtract_(centre).subtract_(normal.multiply_(slope)).multiply_(scale)
-        return grad_x.reshape(shape), grad_weight, grad_bias
+        found = grad_x.reshape(shape), grad_weight, grad_bias
+        return tuple(one if moves else None for one, moves in zip(found, ctx.moving, strict=True))
 
 
 class _Dropout(PyLayer):
@@ -149,6 +152,11 @@ class _Permute(PyLayer):
     @staticmethod
     def backward(ctx: Any, grad: paddle.Tensor) -> paddle.Tensor:
         return paddle.gather(grad.reshape([ctx.back.size, -1]), ctx.back).reshape(ctx.shape)
+
+
+def _moving(*tensors: paddle.Tensor) -> tuple[bool, ...]:
+    """Which of them want a gradient: Paddle asks for None in place of the others'."""
+    return tuple(not tensor.stop_gradient for tensor in tensors)
 
 
 @functools.lru_cache(maxsize=8)  # the layers of a step share it

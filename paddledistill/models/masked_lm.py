@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import paddle
-import paddle.nn.functional as F
 from numpy.typing import NDArray
 from paddle import nn
 
@@ -22,6 +21,7 @@ from paddledistill.data.tokenization import Tokenizer
 from paddledistill.distill import losses
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
+from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
 from paddledistill.models.encoder import find_pretrained, from_torch
 from paddledistill.models.engine import Engine
@@ -50,6 +50,7 @@ class MaskedLM(Classifier):
             tokenizer, TaskInfo("masked-lm", None, is_pair=False, max_seq_length=network.config.max_position_embeddings)
         )
         self.network = network
+        transformer.accelerate(network)
         self._engine: Engine | None = None
 
     @property
@@ -63,9 +64,10 @@ class MaskedLM(Classifier):
 
         Only these positions are projected on the vocabulary, which would otherwise cost as much as the whole encoder.
         """
-        hidden = self.network.bert(
-            batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=batch["attention_mask"]
-        )[0]
+        bias = kernels.attention_bias(
+            batch["attention_mask"], self.network.config.num_attention_heads, transformer.MASKED
+        )
+        hidden = self.network.bert(batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=bias)[0]
         return self.network.cls(hidden, masked_positions=batch["positions"])
 
     def predict_logits(
@@ -169,7 +171,7 @@ class LowRankLinear(nn.Layer):
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         """:param x: [..., in]."""
-        return F.linear(x, self.weight, self.bias) + F.linear(F.linear(x, self.down), self.up)
+        return kernels.linear(self, x) + paddle.matmul(paddle.matmul(x, self.down), self.up)
 
 
 def add_update(source: str, rank: int, frequencies: NDArray[Any]) -> MaskedLM:
