@@ -6,12 +6,15 @@ Light on purpose: nothing here imports paddle, so that ``--help`` and argument e
 import argparse
 import errno
 import logging
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
 
 EXIT_BAD_INPUT = 2
@@ -105,7 +108,12 @@ def add_optimization_flags(
 ) -> Any:
     """How weights move and for how long."""
     group = parser.add_argument_group("training")
-    group.add_argument("--batch_size", type=positive_int, default=batch_size, help="sentences a step")
+    group.add_argument(
+        "--batch_size",
+        type=positive_int,
+        default=batch_size,
+        help="sentences a step, of each process if there are several",
+    )
     group.add_argument(
         "--learning_rate",
         "--lr",
@@ -122,6 +130,9 @@ def add_optimization_flags(
         help="passes over the training text" + ("" if epochs else " (default: the task's preset)"),
     )
     group.add_argument("--max_steps", type=int, default=-1, help="stop after so many steps; -1: all epochs")
+    group.add_argument(
+        "--amp", choices=["fp16", "bf16"], help="compute matrix products in half precision (GPU only; default: float32)"
+    )
     return group
 
 
@@ -197,16 +208,26 @@ def add_run_flags(
     group.add_argument(
         "--save_steps", type=positive_int, default=100, help="steps between two evaluations, each followed by a save"
     )
-    add_device_flags(group)
+    add_device_flags(parser)
 
 
-def add_device_flags(group: Any) -> None:
-    """Where to run."""
+def add_device_flags(parser: argparse.ArgumentParser) -> None:
+    """Where to run, and in how many processes."""
+    group = parser.add_argument_group("device and processes")
     group.add_argument(
         "--device", choices=["gpu", "cpu"], default="gpu", help="gpu falls back to the cpu where there is none"
     )
     group.add_argument(
-        "--n_gpu", type=non_negative_int, default=1, help="kept for the original recipes; one process runs"
+        "--n_gpu",
+        type=non_negative_int,
+        default=1,
+        help="processes to start, a GPU each; 0 is the same as --device cpu",
+    )
+    group.add_argument(
+        "--n_cpu",
+        type=positive_int,
+        default=1,
+        help="processes to start on the CPU, sharing its cores; above 1 no GPU is used",
     )
 
 
@@ -217,32 +238,81 @@ def run(
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     for ours in ("paddledistill", parser.prog.removesuffix(".py")):
-        logging.getLogger(ours).setLevel(logging.INFO)
+        logging.getLogger(ours).setLevel(logging.INFO if launch.rank() == 0 else logging.ERROR)
     warnings.simplefilter("ignore")  # those of the libraries below, which a user cannot mend
-    try:
-        main(arguments)
-    except UserError as error:
-        _leave(parser, str(error), EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        _leave(parser, "interrupted; the same command with --resume goes on", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(EXIT_INTERRUPTED)
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            _leave(
-                parser,
-                f"no space left to write {error.filename or 'the output'}: free some, then run again with --resume",
-                EXIT_BAD_INPUT,
-            )
-        if isinstance(error, PermissionError):
-            _leave(
-                parser,
-                f"no permission for {error.filename}: choose another path or change its permissions",
-                EXIT_BAD_INPUT,
-            )
-        raise
+    with _Interrupt() as interrupt:
+        try:
+            processes = _choose_processes(arguments)
+            if processes > 1:
+                on_gpus = arguments.device == "gpu"
+                sys.exit(launch.launch(processes, on_gpus, runtime.environment_of_children()))
+            parallel.start()
+            main(arguments)
+            parallel.end()
+        except UserError as error:
+            _leave(parser, str(error), EXIT_BAD_INPUT)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(EXIT_INTERRUPTED)
+        except (KeyboardInterrupt, Exception) as error:
+            if interrupt.came or isinstance(error, KeyboardInterrupt):
+                _leave(parser, "interrupted; the same command with --resume goes on", EXIT_INTERRUPTED)
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+                _leave(
+                    parser,
+                    f"no space left to write {error.filename or 'the output'}: free some, then run again with --resume",
+                    EXIT_BAD_INPUT,
+                )
+            if isinstance(error, PermissionError):
+                _leave(
+                    parser,
+                    f"no permission for {error.filename}: choose another path or change its permissions",
+                    EXIT_BAD_INPUT,
+                )
+            if launch.world() > 1:
+                time.sleep(launch.DYING_WORDS)
+            raise
     sys.exit(0)
+
+
+class _Interrupt:
+    """Ctrl-C, remembered: what is raised inside a gradient comes out of Paddle as an error of its own."""
+
+    came = False
+
+    def __enter__(self) -> "_Interrupt":
+        self._former = signal.signal(signal.SIGINT, self._come)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._former)
+
+    def _come(self, *_: object) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
+def _choose_processes(arguments: argparse.Namespace) -> int:
+    """How many processes this command should start, 1 for none but its own; settles its ``device``.
+
+    :raises UserError: for flags that contradict each other, or more GPUs than there are.
+    """
+    n_cpu, n_gpu = getattr(arguments, "n_cpu", 1), getattr(arguments, "n_gpu", 1)
+    if n_cpu > 1 and n_gpu > 1:
+        raise UserError(f"--n_cpu {n_cpu} and --n_gpu {n_gpu} exclude each other: leave one out")
+    if n_cpu > 1 or n_gpu == 0:
+        arguments.device = "cpu"
+    if launch.world() > 1:
+        return 1
+    if n_gpu > 1 and arguments.device == "gpu":
+        runtime.load_paddle()
+        found = len(runtime.gpus())
+        if not found:
+            return 1  # set_device says so
+        if n_gpu > found:
+            raise UserError(f"--n_gpu {n_gpu}: there are {found} GPUs here; ask for at most as many")
+        return n_gpu
+    return n_cpu
 
 
 def _leave(parser: argparse.ArgumentParser, message: str, code: int) -> NoReturn:

@@ -4,14 +4,14 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
+
+from paddledistill import launch
 
 logger = logging.getLogger(__name__)
 
 LONG = 60.0  # seconds from which the line is worth reading
 _ESTIMATE_AFTER = 4  # pieces of work: the first one is slower than the rest
-_Piece = TypeVar("_Piece")
 
 
 def bar(what: str, unit: str, total: int, done: int = 0) -> Any:
@@ -19,7 +19,10 @@ def bar(what: str, unit: str, total: int, done: int = 0) -> Any:
     from tqdm import tqdm
 
     often = 0.2 if sys.stderr.isatty() else 30
-    return tqdm(desc=what, unit=unit, total=total, initial=done, mininterval=often, smoothing=0.1, dynamic_ncols=True)
+    return tqdm(
+        desc=what, unit=unit, total=total, initial=done, mininterval=often, smoothing=0.1, dynamic_ncols=True,
+        disable=launch.rank() > 0,
+    )  # fmt: skip
 
 
 def say_how_long(what: str, seconds: float) -> None:
@@ -28,26 +31,30 @@ def say_how_long(what: str, seconds: float) -> None:
         logger.info("%s, about %d minutes here", what, math.ceil(seconds / 60))
 
 
-class Estimate:
-    """Says how long the rest takes, once, after the first few pieces of work."""
+class Watched:
+    """Pieces of work of about the same size: a bar, and a line that says how long the rest takes after the first few."""
 
-    def __init__(self, what: str, left: int) -> None:
-        """:param left: how many pieces there are to do."""
-        self._what, self._left, self._done, self._start = what, left, 0, time.perf_counter()
+    def __init__(self, what: str, unit: str, total: int, done: int = 0) -> None:
+        """:param total: how many pieces there are, ``done`` of which are done already."""
+        self._bar = bar(what, unit, total, done)
+        self._what, self._left, self._done, self._start = what, total - done, 0, time.perf_counter()
+
+    def __enter__(self) -> "Watched":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    @property
+    def rate(self) -> float | None:
+        """Pieces a second of late; None before there is a second piece, and where no bar is shown."""
+        rate: float | None = None if self._bar.disable else self._bar.format_dict["rate"]
+        return rate
 
     def update(self) -> None:
         """A piece is done."""
+        self._bar.update()
         self._done += 1
         if self._done == _ESTIMATE_AFTER:
             left = self._left - self._done
             say_how_long(f"{self._what}: {left} to go", left * (time.perf_counter() - self._start) / self._done)
-
-
-def watched(pieces: Sequence[_Piece], what: str, unit: str) -> Iterator[_Piece]:
-    """The pieces one by one, with a bar and the line."""
-    estimate = Estimate(what, len(pieces))
-    with bar(what, unit, len(pieces)) as shown:
-        for piece in pieces:
-            yield piece
-            shown.update()
-            estimate.update()

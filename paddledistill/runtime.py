@@ -19,11 +19,12 @@ import random
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paddledistill import launch
 from paddledistill.errors import UserError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -52,7 +53,7 @@ class Settings:
 @functools.cache
 def configure() -> Settings:
     """Set what fits this machine, once a process; must come before paddle is imported to have its full effect."""
-    wanted = {"OMP_NUM_THREADS": str(_threads())}
+    wanted = {"OMP_NUM_THREADS": str(max(1, _threads() // launch.processes_here()))}
     if _is_amd():
         # The MKL bundled with Paddle takes its slowest path on AMD unless told that AVX2 is there (91 -> 240 GFLOP/s).
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
@@ -95,10 +96,39 @@ def load_paddle() -> None:
             print(line, file=sys.stderr)
 
 
-def start(device: str, seed: int) -> None:
-    """What every training command does first: say what was set, choose the device, seed everything."""
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is printed meanwhile, not even from C++: Paddle and its converter do, also into standard output."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (1, 2)]
+    with open(os.devnull, "w") as nothing:
+        for number in (1, 2):
+            os.dup2(nothing.fileno(), number)
+        try:
+            yield
+        finally:
+            for number, former in zip((1, 2), kept, strict=True):
+                os.dup2(former, number)
+                os.close(former)
+
+
+def environment_of_children() -> dict[str, str]:
+    """Variables for other processes of this command, which choose their own share of the threads."""
+    return {name: value for name, value in os.environ.items() if name not in configure().chosen}
+
+
+def start(device: str, seed: int, amp: str | None = None) -> None:
+    """What every training command does first: say what was set, choose the device, seed everything.
+
+    :param amp: ``fp16`` or ``bf16``, what matrix products are to be computed in.
+    :raises UserError: for ``amp`` on a CPU.
+    """
     logger.info(describe())
-    set_device(device)
+    if set_device(device) == "cpu" and amp:
+        raise UserError(
+            f"--amp {amp} needs a GPU: on a CPU Paddle goes on in float32 without a word, so nothing would be gained; leave it out"
+        )
     seed_everything(seed)
 
 
@@ -114,7 +144,7 @@ def set_device(name: str) -> str:
         raise UserError(f"unknown device {name!r}: use cpu or gpu")
     import paddle
 
-    if kind == "gpu" and not _gpus():
+    if kind == "gpu" and not gpus():
         logger.info("no GPU that this installation of Paddle can use: going on with the CPU")
         name = "cpu"
     paddle.set_device(name)
@@ -133,14 +163,13 @@ def seed_everything(seed: int) -> None:
 
 def machine() -> dict[str, Any]:
     """What the figures of a run depend on: ``cpu``, ``cores``, ``threads``, ``memory_gb``, ``os``, ``gpu``."""
-    gpus = _gpus()
     return {
         "cpu": _cpu_model(),
         "cores": _threads(),
         "threads": int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0]) or _threads(),
         "memory_gb": _memory_gb(),
         "os": platform.platform(),
-        "gpu": ", ".join(gpus) or None,
+        "gpu": ", ".join(gpus()) or None,
     }
 
 
@@ -227,7 +256,8 @@ def _keep_large_blocks() -> bool:
     return kept and mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES[0]) == 1
 
 
-def _gpus() -> list[str]:
+def gpus() -> list[str]:
+    """Names of the GPUs that this installation of Paddle can use."""
     import paddle
 
     if not paddle.device.is_compiled_with_cuda():

@@ -131,7 +131,7 @@ def test_a_container_quota_counts_whole_cpus(tmp_path: Path, monkeypatch: pytest
 
 
 def test_gpu_falls_back_to_cpu_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    if runtime._gpus():
+    if runtime.gpus():
         pytest.skip("this machine has a GPU")
     with caplog.at_level("INFO", logger="paddledistill.runtime"):
         assert runtime.set_device("gpu") == "cpu"
@@ -143,6 +143,12 @@ def test_gpu_falls_back_to_cpu_with_a_line(caplog: pytest.LogCaptureFixture) -> 
 def test_unknown_devices_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="use cpu or gpu"):
         runtime.set_device(name)
+
+
+def test_half_precision_is_refused_on_a_cpu() -> None:
+    """Paddle would take it without a word and go on in float32."""
+    with pytest.raises(UserError, match="--amp bf16 needs a GPU"):
+        runtime.start("cpu", 1, "bf16")
 
 
 def test_one_seed_decides_all_three_generators() -> None:

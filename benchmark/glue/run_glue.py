@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
-    runtime.start(args.device, args.seed)
+    runtime.start(args.device, args.seed, args.amp)
     info = models.TaskInfo.of(task, args.max_seq_length)
     model = models.new_encoder_classifier(
         args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
@@ -87,6 +87,7 @@ def main(args: argparse.Namespace) -> None:
             args.logging_steps,
             args.save_steps,
             args.max_steps,
+            args.amp,
         ),
         lambda: evaluate(model, dev_sets, task.metrics),
     )

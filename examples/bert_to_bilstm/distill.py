@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
-    runtime.start(args.device, args.seed)
+    runtime.start(args.device, args.seed, args.amp)
     teacher = load_teacher(args.teacher_dir, task)
     ngram = (2, 6) if task.language == "en" else (2, 10)
     copies = masked_copies(
@@ -100,6 +100,7 @@ def main(args: argparse.Namespace) -> None:
             args.logging_steps,
             args.save_steps,
             args.max_steps,
+            args.amp,
         ),
         lambda: evaluate(student, dev_sets, task.metrics),
     )

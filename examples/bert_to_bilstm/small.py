@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
-    runtime.start(args.device, args.seed)
+    runtime.start(args.device, args.seed, args.amp)
     shape = models.BiLSTMConfig(args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale)
     tokenizer = vocabulary if args.vocab_path else vocabulary.pruned(texts_of(examples))
     model = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
@@ -60,6 +60,7 @@ def main(args: argparse.Namespace) -> None:
             args.logging_steps,
             args.save_steps,
             args.max_steps,
+            args.amp,
         ),
         lambda: evaluate(model, dev_sets, task.metrics),
     )

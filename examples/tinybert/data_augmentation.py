@@ -68,7 +68,7 @@ def build_parser() -> cli.Parser:
     run.add_argument(
         "--overwrite", action="store_true", help="replace a train_aug.tsv that was made with other arguments or inputs"
     )
-    cli.add_device_flags(run)
+    cli.add_device_flags(parser)
     return parser
 
 
@@ -103,10 +103,10 @@ def main(args: argparse.Namespace) -> None:
     rows = reading.spread(safe, args.limit or len(safe))
     logger.info("%s: %d of %d rows, N %d, M %d, p %g", train, len(rows), len(table.rows), n, args.M, args.p)
 
-    from paddledistill import files, progress, runtime
-    from paddledistill.augment.journal import Journal
+    from paddledistill import files, parallel, progress, runtime
     from paddledistill.augment.rows import Candidates, Counts, augmented
     from paddledistill.augment.word_replacement import split
+    from paddledistill.journal import Journal
     from paddledistill.models.masked_lm import masked_lm
 
     runtime.start(args.device, args.seed)
@@ -116,6 +116,8 @@ def main(args: argparse.Namespace) -> None:
         corpus = dict.fromkeys(row[column] for row in safe for column in columns)
         near, several = neighbours(args, journal, sentences, (model.tokenizer.words(text) for text in corpus))
         ids, asked = masked_candidates(args, journal, sentences, model)
+        if not parallel.is_main():
+            return
 
         counts = Counts()
         candidates = Candidates(sentences, ids, model.tokenizer.vocab, near)
@@ -177,31 +179,32 @@ def masked_candidates(
     args: argparse.Namespace, journal: Any, sentences: list[Any], model: Any
 ) -> "tuple[list[NDArray[np.int32]], int]":
     """The masked language model's candidates, saved every ``CHUNK`` words, and the number of words it was asked about."""
-    from paddledistill import progress
+    from paddledistill import parallel, progress
     from paddledistill.augment.rows import jobs
     from paddledistill.augment.word_replacement import predict
 
     asked = jobs(sentences)
     chunks = {f"candidates-{first:09d}.npy": asked[first : first + CHUNK] for first in range(0, len(asked), CHUNK)}
-    missing = [job for name, chunk in chunks.items() if not journal.has(name) for job in chunk]
+    left = [name for name in chunks if not journal.has(name)]
+    missing, own = ([job for name in names for job in chunks[name]] for names in (left, parallel.mine(left)))
     done = len(asked) - len(missing)
     if done:
         logger.info("resuming: %d of %d masked words are done", done, len(asked))
-    if missing:
+    if own:
         # Not by what is missing: a resumed run uses what the killed one used, down to the last bit.
         if len(asked) >= ENGINE_FROM:
             model.accelerate()
-        sample = missing[:: max(1, len(missing) // 64)]
+        sample = own[:: max(1, len(own) // 64)]
         predict(model, sample[:8], args.M, 8)  # the first pass is slower than those that follow
         begin = time.perf_counter()
         predict(model, sample, args.M, 8)  # of so few words, larger batches would be mostly padding
-        expected = (time.perf_counter() - begin) * len(missing) / len(sample)
+        expected = (time.perf_counter() - begin) * len(own) / len(sample)
         logger.info("%d masked words to predict: about %s here", len(missing), in_words(expected))
-    with progress.bar("masked words", "word", len(asked), done) as bar:
+    with progress.bar("masked words", "word", len(own)) as bar:
         compute = {
             name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
         }
-        return [journal.array(name, work) for name, work in compute.items()], len(asked)
+        return list(journal.arrays(compute)), len(asked)
 
 
 def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Path | None) -> dict[str, str]:
@@ -235,8 +238,8 @@ def is_done(target: Path, report: Path, work: Path, key: dict[str, Any], resume:
     :raises UserError: if it is there and may neither be kept nor replaced.
     """
     from paddledistill import files
-    from paddledistill.augment.journal import Journal
     from paddledistill.errors import UserError
+    from paddledistill.journal import Journal
 
     if not target.exists():
         return False

@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> None:
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
-    runtime.start(args.device, args.seed)
+    runtime.start(args.device, args.seed, args.amp)
     guard = LeakGuard(guarded)
     safe = [paragraph for paragraph in train if not guard.leaks((paragraph,))]
     logger.info(
@@ -111,6 +111,7 @@ def main(args: argparse.Namespace) -> None:
             args.logging_steps,
             args.save_steps,
             args.max_steps,
+            args.amp,
         ),
         lambda: mlm.score(model, held_out_set),
     )

@@ -113,7 +113,7 @@ def main(args: argparse.Namespace) -> None:
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
-    runtime.start(args.device, args.seed)
+    runtime.start(args.device, args.seed, args.amp)
     info = models.TaskInfo.of(task, args.max_seq_length)
     teacher = load_teacher(args.teacher_path, task)
     student = models.new_encoder_classifier(
@@ -174,7 +174,9 @@ def plan(args: argparse.Namespace, epochs: int, max_steps: int, best_metric: str
     """The length of a stage."""
     from paddledistill.training.loop import Plan
 
-    return Plan(epochs, args.batch_size, args.seed, best_metric, args.logging_steps, args.save_steps, max_steps)
+    return Plan(
+        epochs, args.batch_size, args.seed, best_metric, args.logging_steps, args.save_steps, max_steps, args.amp
+    )
 
 
 if __name__ == "__main__":

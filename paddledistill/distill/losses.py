@@ -1,6 +1,7 @@
 """The losses of TinyBERT (arXiv 1909.10351), of the distilled BiLSTM (1903.12136) and of Hinton et al. (1503.02531).
 
-Each returns a scalar tensor: the mean over what exists. Positions of padding take no part.
+Each returns a scalar tensor: the mean over what exists. Positions of padding take no part. Half-precision input is computed in
+float32: the squares of attention scores would not fit into float16.
 """
 
 import paddle
@@ -14,6 +15,7 @@ def hidden_mse(student: paddle.Tensor, teacher: paddle.Tensor, mask: paddle.Tens
     :param teacher: the same shape; no gradient flows into it.
     :param mask: [batch, length], 1 where there is a token.
     """
+    student, teacher = _float32(student), _float32(teacher)
     weights = mask.astype(student.dtype)
     squared = (student - teacher.detach()).square().mean(-1)
     return (squared * weights).sum() / weights.sum()
@@ -26,6 +28,7 @@ def attention_mse(student: paddle.Tensor, teacher: paddle.Tensor, mask: paddle.T
     :param teacher: the same shape; no gradient flows into it.
     :param mask: [batch, length], 1 where there is a token.
     """
+    student, teacher = _float32(student), _float32(teacher)
     tokens = mask.astype(student.dtype)
     pairs = (tokens.unsqueeze(1) * tokens.unsqueeze(2)).unsqueeze(1)
     squared = (student - teacher.detach()).square()
@@ -40,13 +43,14 @@ def soft_cross_entropy(student: paddle.Tensor, teacher: paddle.Tensor, temperatu
     :param student: logits, [batch, labels].
     :param teacher: logits of the same shape; no gradient flows into it.
     """
+    student, teacher = _float32(student), _float32(teacher)
     target = F.softmax(teacher.detach() / temperature, axis=-1)
     return -(target * F.log_softmax(student / temperature, axis=-1)).sum(-1).mean() * temperature**2
 
 
 def logits_mse(student: paddle.Tensor, teacher: paddle.Tensor) -> paddle.Tensor:
     """Mean squared error of logits (1903.12136, equation 5); also the loss of a score."""
-    return F.mse_loss(student, teacher.detach())
+    return F.mse_loss(_float32(student), _float32(teacher).detach())
 
 
 def supervised(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
@@ -55,6 +59,11 @@ def supervised(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
     :param logits: [batch, labels] or [batch, 1].
     :param labels: [batch].
     """
+    logits = _float32(logits)
     if paddle.is_floating_point(labels):
         return F.mse_loss(logits.squeeze(-1), labels)
     return F.cross_entropy(logits, labels)
+
+
+def _float32(tensor: paddle.Tensor) -> paddle.Tensor:
+    return tensor if tensor.dtype == paddle.float32 else tensor.astype(paddle.float32)

@@ -4,26 +4,32 @@ states and attention scores, which would fill gigabytes, from an inference engin
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from paddledistill import assets, models
+from paddledistill import assets, models, parallel
+from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
 from paddledistill.distill.layer_maps import LayerMap
 from paddledistill.distill.objectives import Targets
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
+from paddledistill.journal import Journal
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderClassifier
 from paddledistill.models.engine import Engine
 from paddledistill.models.transformer import Captured
-from paddledistill.progress import watched
+from paddledistill.progress import Watched
 from paddledistill.tasks import Task
-from paddledistill.training.evaluation import predict
+from paddledistill.training.evaluation import EVALUATION_BATCH, evaluating
+from paddledistill.training.feeding import to_batch
 
 _WORTH_AN_EXPORT = 3000  # rows
+_PART = 128  # batches between two saves
 _INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 logger = logging.getLogger(__name__)
@@ -51,23 +57,50 @@ def load_teacher(path: str, task: Task) -> Classifier:
 def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Dataset) -> np.ndarray:
     """Logits of ``teacher`` for every row of ``dataset``, [rows, labels], memory-mapped from the cache directory.
 
+    They are computed once, in parts that a killed command leaves for the next one, shared out among the processes of the run.
+
     :param teacher_digest: sha256 of the teacher's directory; with ``dataset.key`` it names the stored file.
     :param dataset: as the teacher encodes it.
     """
     name = hashlib.sha256(f"{teacher_digest} {dataset.key}".encode()).hexdigest()[:32]
     path = assets.cache_dir() / "logits" / f"{name}.npy"
-    if path.is_file():
+    if parallel.agreed(path.is_file):
         logger.info("teacher logits of %d rows read back from %s", len(dataset), path)
     else:
-        logits = predict(
-            teacher,
-            dataset,
-            progress=lambda batches: watched(batches, "teacher logits", "batch"),
-            forward=_engine(teacher, dataset),
-        )
-        with atomic_file(path) as partial, partial.open("wb") as stream:
-            np.save(stream, logits)
+        with Journal(path.with_suffix(".parts"), name, resume=True, wait=True) as journal:
+            if not parallel.agreed(path.is_file):  # by the command that was waited for
+                _store_logits(teacher, dataset, journal, path)
+            parallel.barrier()
     return np.load(path, mmap_mode="r")
+
+
+def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path: Path) -> None:
+    """Rows of similar length make a part, so that the parts are the same for any number of processes."""
+    batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)
+    parts = {f"{first:09d}.npy": batches[first : first + _PART] for first in range(0, len(batches), _PART)}
+    left = parallel.mine([batch for name, part in parts.items() if not journal.has(name) for batch in part])
+    forward = _engine(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
+    with evaluating(teacher), Watched("teacher logits", "batch", len(left)) as watched:
+
+        def answer(batch: np.ndarray) -> np.ndarray:
+            found = forward(dataset.batch(batch))
+            watched.update()
+            return found
+
+        found = journal.arrays(
+            {
+                name: partial(lambda part: np.concatenate([answer(batch) for batch in part]), part)
+                for name, part in parts.items()
+            }
+        )
+        if not parallel.is_main():
+            return
+        with atomic_file(path) as unfinished:
+            stored = np.lib.format.open_memmap(unfinished, "w+", np.float32, (len(dataset), teacher.info.num_outputs))
+            for part, logits in zip(parts.values(), found, strict=True):
+                stored[np.concatenate(part)] = logits
+            stored.flush()
+        journal.remove()
 
 
 def targets(teacher: EncoderClassifier, layers: LayerMap, dataset: Dataset, epochs: int) -> Targets | None:

@@ -7,10 +7,8 @@ the original before it is trusted; where the export, or onnxruntime itself, is n
 import hashlib
 import logging
 import os
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 from paddle import nn
 from paddle.static import InputSpec
 
-from paddledistill import assets
+from paddledistill import assets, runtime
 from paddledistill.files import atomic_file
 
 _OPSET = 17
@@ -103,7 +101,7 @@ def _exported(model: nn.Layer, example: Mapping[str, NDArray[Any]]) -> Path:
     import paddle2onnx
 
     spec = {name: InputSpec([None] * array.ndim, str(array.dtype), name) for name, array in example.items()}
-    with tempfile.TemporaryDirectory() as scratch, atomic_file(path) as partial, _quiet():
+    with tempfile.TemporaryDirectory() as scratch, atomic_file(path) as partial, runtime.silence():
         paddle.jit.save(model, f"{scratch}/model", input_spec=[spec])
         # Its default tool would install packages behind the user's back; onnxruntime folds constants itself.
         files = f"{scratch}/model.json", f"{scratch}/model.pdiparams"
@@ -132,21 +130,6 @@ def _open(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0])  # 0: all cores
     options.log_severity_level = 3
+    # Threads that wait by spinning take the cores from Paddle's, between one batch of a teacher and the next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The converter prints from C++ into standard output, where a command's own answer belongs: nothing is printed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = [os.dup(number) for number in (1, 2)]
-    with open(os.devnull, "w") as nothing:
-        for number in (1, 2):
-            os.dup2(nothing.fileno(), number)
-        try:
-            yield
-        finally:
-            for number, former in zip((1, 2), kept, strict=True):
-                os.dup2(former, number)
-                os.close(former)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from paddledistill import runtime
 from paddledistill.models.base import Classifier
 from paddledistill.tasks import Example
-from paddledistill.training.evaluation import evaluating, to_batch
+from paddledistill.training.evaluation import evaluating
+from paddledistill.training.feeding import to_batch
 
 
 @dataclass(frozen=True)

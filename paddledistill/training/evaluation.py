@@ -7,10 +7,12 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from paddledistill import parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.training import metrics
+from paddledistill.training.feeding import to_batch
 
 EVALUATION_BATCH = 64
 
@@ -28,11 +30,6 @@ def evaluating(model: nn.Layer) -> Iterator[None]:
             model.train()
 
 
-def to_batch(arrays: Mapping[str, np.ndarray]) -> Batch:
-    """Numpy arrays as tensors on the device in use."""
-    return {name: paddle.to_tensor(array) for name, array in arrays.items()}
-
-
 def predict(
     model: Classifier,
     dataset: Dataset,
@@ -42,7 +39,7 @@ def predict(
 ) -> np.ndarray:
     """Logits of every row, [rows, labels], in the order of the data set.
 
-    :param progress: wraps the list of batches, for example in a progress bar.
+    :param progress: wraps the list of batches, for example in a progress bar; what it leaves out keeps logits of 0.
     :param forward: answers in place of the model, for example an inference engine.
     """
     forward = forward or (lambda arrays: model(to_batch(arrays)).numpy())
@@ -53,12 +50,17 @@ def predict(
     return logits
 
 
+def predict_together(model: Classifier, dataset: Dataset) -> np.ndarray:
+    """The same, each process of the run answering its share of the batches."""
+    return parallel.total(predict(model, dataset, progress=parallel.mine))
+
+
 def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str]) -> dict[str, float]:
     """Metrics and loss of every set; names of sets other than ``dev`` come before theirs, as in ``dev_mismatched/accuracy``."""
     found: dict[str, float] = {}
     for name, dataset in sets.items():
         labels = dataset.columns["labels"]
-        logits = predict(model, dataset)
+        logits = predict_together(model, dataset)
         values = {**metrics.compute(names, logits, labels), "loss": _loss(logits, labels)}
         found |= {key if name == "dev" else f"{name}/{key}": value for key, value in values.items()}
     return found
@@ -76,7 +78,10 @@ def mean_losses(
     """Mean of every loss term of an objective over a data set, and of their sum as ``loss``."""
     totals: dict[str, float] = {}
     with evaluating(model):
-        for rows in sequential_batches(dataset.lengths, EVALUATION_BATCH):
+        for rows in parallel.mine(sequential_batches(dataset.lengths, EVALUATION_BATCH)):
             for name, value in objective(to_batch(dataset.batch(rows))).items():
                 totals[name] = totals.get(name, 0.0) + float(value) * len(rows) / len(dataset)
-    return {"loss": sum(totals.values()), **totals}
+    names = parallel.agreed(lambda: list(totals))  # of the main process, which has a batch if any has
+    sums = parallel.total(np.array([totals.get(name, 0.0) for name in names]))
+    means = dict(zip(names, sums.tolist(), strict=True))
+    return {"loss": sum(means.values()), **means}

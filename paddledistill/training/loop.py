@@ -2,13 +2,17 @@
 
 The order of the data follows from seed and epoch, and the random numbers of a step from seed and step, so the state to go on from
 is weights, optimizer and a step number. A run that was killed and resumed ends with the same weights as one that never was.
+
+With several processes a step takes ``batch_size`` rows for each process that the run began with, and shares them out among those
+that it has now: resumed with another number it goes on with the same batches. A process takes its rows in portions of at most
+``batch_size`` and sums their gradients, so that it needs no more memory than at first.
 """
 
 import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,13 +22,14 @@ import paddle
 from paddle import nn
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from paddledistill import progress
+from paddledistill import launch, parallel, progress
 from paddledistill.data.batching import bucketed_batches
 from paddledistill.data.datasets import Dataset
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.models.base import Batch, Classifier, parameters
-from paddledistill.training.evaluation import to_batch
+from paddledistill.training.feeding import prepared, to_batch
+from paddledistill.training.gradients import Gradients
 from paddledistill.training.optimization import (
     Optimization,
     build,
@@ -41,7 +46,8 @@ logger = logging.getLogger(__name__)
 class Plan:
     """How long a run is and how often it reports.
 
-    ``max_steps`` above 0 cuts the run short. ``best_metric`` is maximised, unless it is ``loss``.
+    ``batch_size`` is that of a process. ``max_steps`` above 0 cuts the run short. ``best_metric`` is maximised, unless it is
+    ``loss``. ``amp``: ``fp16`` or ``bf16``, what a GPU computes matrix products in; None is float32.
     """
 
     epochs: int
@@ -51,6 +57,7 @@ class Plan:
     logging_steps: int = 100
     save_steps: int = 100
     max_steps: int = -1
+    amp: str | None = None
 
 
 @dataclass
@@ -82,68 +89,102 @@ def train(
     :raises UserError: if the loss is no longer finite.
     """
     run.begin()
-    steps_per_epoch = math.ceil(len(dataset) / plan.batch_size)
+    rows_a_step = plan.batch_size * run.processes
+    steps_per_epoch = math.ceil(len(dataset) / rows_a_step)
     total = plan.epochs * steps_per_epoch if plan.max_steps <= 0 else min(plan.max_steps, plan.epochs * steps_per_epoch)
     optimizer = build(optimization, model)
-    state = _restore(run, model, optimizer)
+    scaler = paddle.amp.GradScaler(enable=plan.amp == "fp16")
+    state = _restore(run, model, optimizer, scaler)
+    gradients = Gradients(model)
     model.train()
     started, spent = time.perf_counter(), state.seconds
-    estimate = progress.Estimate("steps of training", total - state.step)
-    with logging_redirect_tqdm(), progress.bar("training", "step", total, state.step) as bar:
-        for epoch, batch_number, rows in _batches(dataset, plan, steps_per_epoch, state.step, total):
-            paddle.seed((plan.seed * 1_000_003 + state.step) % 2**31)
+    with logging_redirect_tqdm(), progress.Watched("training", "step", total, state.step) as watched:
+        positions = _positions(dataset, rows_a_step, plan.seed, steps_per_epoch, state.step, total)
+        fed = prepared(lambda position: _portions(dataset, position[2], plan.batch_size), positions)
+        for (epoch, batch_number, _), portions in fed:
+            paddle.seed((plan.seed * 1_000_003 + state.step + launch.rank() * 1_000_000_007) % 2**31)
             rate = learning_rate(optimization, state.step, total)
             optimizer.set_lr(rate)
-            terms = _step(objective, optimizer, to_batch(dataset.batch(rows)), state.step)
+            terms = _step(objective, optimizer, scaler, gradients, portions, plan.amp, state.step)
             state.step += 1
             state.seconds = spent + time.perf_counter() - started
             state.window_steps += 1
             for name, value in terms.items():
                 state.window[name] = state.window.get(name, 0.0) + value
-            bar.update()
-            estimate.update()
+            watched.update()
             if state.step % plan.logging_steps == 0 or state.step == total:
-                _log(run, state, epoch, batch_number, total, rate, bar)
+                _log(run, state, epoch, batch_number, total, rate, watched)
             if state.step % plan.save_steps == 0 or state.step == total:
-                _evaluate_and_save(run, model, optimizer, state, epoch, plan.best_metric, evaluate)
+                _evaluate_and_save(run, model, (optimizer, scaler), state, epoch, plan.best_metric, evaluate)
                 state.seconds = spent + time.perf_counter() - started
     return Result(state.best_metrics, state.best_step, total, round(state.seconds, 1))
 
 
-def _batches(
-    dataset: Dataset, plan: Plan, steps_per_epoch: int, first: int, total: int
+def _positions(
+    dataset: Dataset, rows_a_step: int, seed: int, steps_per_epoch: int, first: int, total: int
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """(epoch, number in the epoch, rows) of every step from ``first`` on."""
     step = first
     while step < total:
         epoch, skipped = divmod(step, steps_per_epoch)
-        for number, rows in enumerate(
-            bucketed_batches(dataset.lengths, plan.batch_size, plan.seed, epoch)[skipped:], skipped
-        ):
+        batches = bucketed_batches(dataset.lengths, rows_a_step, seed, epoch)
+        for number, rows in enumerate(batches[skipped:], skipped):
             if step == total:
                 return
             yield epoch, number, rows
             step += 1
 
 
+def _portions(dataset: Dataset, rows: np.ndarray, batch_size: int) -> list[tuple[float, Batch]]:
+    """This process's part of a step's rows, in portions that each have a weight: their share of the rows.
+
+    Rows are sorted by length, so every n-th of them makes portions that cost alike. A process for which nothing is left takes part
+    with a row of weight 0, since all processes exchange the same gradients.
+    """
+    count = math.ceil(len(rows) / batch_size / launch.world()) * launch.world()
+    portions = [part for part in parallel.mine([rows[number::count] for number in range(count)]) if len(part)]
+    if not portions:
+        return [(0.0, to_batch(dataset.batch(rows[:1])))]
+    return [(len(part) / len(rows), to_batch(dataset.batch(part))) for part in portions]
+
+
 def _step(
-    objective: Callable[[Batch], dict[str, paddle.Tensor]], optimizer: object, batch: Batch, number: int
+    objective: Callable[[Batch], dict[str, paddle.Tensor]],
+    optimizer: Any,
+    scaler: Any,
+    gradients: Gradients,
+    portions: Sequence[tuple[float, Batch]],
+    amp: str | None,
+    number: int,
 ) -> dict[str, float]:
-    terms = objective(batch)
-    loss = sum(terms.values(), start=paddle.zeros([]))
-    loss.backward()
-    value = float(loss)
-    if not math.isfinite(value):
-        raise UserError(f"the loss is {value} at step {number + 1}: lower --learning_rate; --overwrite starts again")
-    optimizer.step()  # type: ignore[attr-defined]
-    optimizer.clear_grad()  # type: ignore[attr-defined]
-    return {"loss": value, **({name: float(term) for name, term in terms.items()} if len(terms) > 1 else {})}
+    """Move the weights once; returns the loss and, if there are several, its terms: means over the rows of all processes."""
+    sums: dict[str, paddle.Tensor] = {}
+    for share, batch in portions:
+        with paddle.amp.auto_cast(enable=amp is not None, dtype="bfloat16" if amp == "bf16" else "float16"):
+            terms = objective(batch)
+        loss = sum(terms.values(), start=paddle.zeros([])) * share
+        scaler.scale(loss).backward()
+        for name, term in {"loss": loss, **{name: term * share for name, term in terms.items()}}.items():
+            sums[name] = sums[name] + term.detach() if name in sums else term.detach()
+    gradients.add_up()
+    values = parallel.total(paddle.stack(list(sums.values())).numpy())
+    means: dict[str, float] = dict(zip(sums, values.tolist(), strict=True))
+    if not math.isfinite(means["loss"]):
+        raise UserError(
+            f"the loss is {means['loss']} at step {number + 1}: lower --learning_rate; --overwrite starts again"
+        )
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.clear_grad()
+    return means if len(means) > 2 else {"loss": means["loss"]}
 
 
-def _log(run: RunDirectory, state: _State, epoch: int, batch: int, total: int, rate: float, bar: Any) -> None:
+def _log(
+    run: RunDirectory, state: _State, epoch: int, batch: int, total: int, rate: float, watched: progress.Watched
+) -> None:
     means = {name: value / state.window_steps for name, value in state.window.items()}
     state.window, state.window_steps = {}, 0
-    speed = bar.format_dict["rate"] or (state.step / state.seconds)
+    speed = watched.rate or (state.step / state.seconds)
     logger.info(
         "global step %d/%d, epoch: %d, batch: %d, loss: %f, lr: %.10f, speed: %.4f step/s",
         state.step,
@@ -160,12 +201,13 @@ def _log(run: RunDirectory, state: _State, epoch: int, batch: int, total: int, r
 def _evaluate_and_save(
     run: RunDirectory,
     model: Classifier,
-    optimizer: object,
+    movers: tuple[Any, Any],
     state: _State,
     epoch: int,
     best_metric: str,
     evaluate: Callable[[], dict[str, float]],
 ) -> None:
+    """:param movers: optimizer and scaler."""
     metrics = evaluate()
     logger.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     run.log("eval", state.step, epoch, state.seconds, metrics)
@@ -173,7 +215,7 @@ def _evaluate_and_save(
     if state.best is None or score > state.best:
         state.best, state.best_step, state.best_metrics = score, state.step, metrics
         run.save_best(state.step, lambda directory: _write_model(directory, model, run, state))
-    run.save_last(state.step, lambda directory: _write_state(directory, model, optimizer, state))
+    run.save_last(state.step, lambda directory: _write_state(directory, model, movers, state))
 
 
 def _write_model(directory: Path, model: Classifier, run: RunDirectory, state: _State) -> None:
@@ -191,13 +233,15 @@ def _write_model(directory: Path, model: Classifier, run: RunDirectory, state: _
     )
 
 
-def _write_state(directory: Path, model: nn.Layer, optimizer: object, state: _State) -> None:
+def _write_state(directory: Path, model: nn.Layer, movers: tuple[Any, Any], state: _State) -> None:
+    optimizer, scaler = movers
     paddle.save(model.state_dict(), str(directory / "model.pdparams"))
-    paddle.save(state_by_structure(optimizer, model), str(directory / "optimizer.pdopt"))
+    moved = {"optimizer": state_by_structure(optimizer, model), "scaler": scaler.state_dict()}
+    paddle.save(moved, str(directory / "optimizer.pdopt"))
     write_json(directory / "state.json", vars(state))
 
 
-def _restore(run: RunDirectory, model: nn.Layer, optimizer: object) -> _State:
+def _restore(run: RunDirectory, model: nn.Layer, optimizer: Any, scaler: Any) -> _State:
     """Take up the run's last state; a fresh one if there is none."""
     last = run.last
     if last is None:
@@ -205,7 +249,9 @@ def _restore(run: RunDirectory, model: nn.Layer, optimizer: object) -> _State:
         return _State()
     try:
         model.set_state_dict(paddle.load(str(last / "model.pdparams")))
-        restore_by_structure(optimizer, model, paddle.load(str(last / "optimizer.pdopt")))
+        moved = paddle.load(str(last / "optimizer.pdopt"))
+        restore_by_structure(optimizer, model, moved["optimizer"])
+        scaler.load_state_dict(moved["scaler"])
         state = _State(**read_json(last / "state.json"))
     except (OSError, ValueError, EOFError, TypeError, json.JSONDecodeError) as error:
         raise UserError(

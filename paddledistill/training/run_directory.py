@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from paddledistill import runtime
+from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_directory, point, read_json, write_json
 
@@ -32,7 +32,14 @@ BEST = "best_model"
 LAST = "last"
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
-_NOT_COMPARED = {"resume", "overwrite", "logging_steps"}  # what may differ when a run goes on
+_NOT_COMPARED = {
+    "resume",
+    "overwrite",
+    "logging_steps",
+    "device",
+    "n_cpu",
+    "n_gpu",
+}  # what may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def best_model(path: str | Path) -> Path:
 
 
 class RunDirectory:
-    """One run on disk. Made by :meth:`claim`."""
+    """One run on disk. Made by :meth:`claim`. Of several processes only the main one writes."""
 
     def __init__(self, path: Path, content: dict[str, Any], overwrite: bool = False) -> None:
         """Use :meth:`claim`."""
@@ -86,6 +93,14 @@ class RunDirectory:
         :param inputs: digests of data and models that the run starts from.
         :raises UserError: if the directory is in use, holds something else, or holds a run with other arguments.
         """
+        content = parallel.agreed(lambda: cls._content(path, arguments, inputs, resume, overwrite))
+        return cls(Path(path), content, overwrite)
+
+    @staticmethod
+    def _content(
+        path: str | Path, arguments: Mapping[str, Any], inputs: Mapping[str, str], resume: bool, overwrite: bool
+    ) -> dict[str, Any]:
+        """What ``run.json`` says, or is to say."""
         directory = Path(path)
         arguments = json.loads(json.dumps(dict(arguments), default=str))
         inputs = dict(inputs)
@@ -100,28 +115,31 @@ class RunDirectory:
                     f"output directory {path} is in use by {whose} run: --resume goes on with it, --overwrite deletes it"
                 )
             _check_same(path, content, arguments, inputs)
-        else:
-            if directory.is_dir() and not file.is_file() and any(directory.iterdir()):
-                raise UserError(f"output directory {path} is in use and holds no run: choose another --output_dir")
-            content = {
-                "command": shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
-                "arguments": arguments,
-                "inputs": inputs,
-                "seed": arguments.get("seed"),
-                "versions": runtime.versions(),
-                "machine": runtime.machine(),
-                "started": time.strftime("%Y-%m-%d %H:%M:%S"),
-                "status": "unfinished",
-            }
-        return cls(directory, content, overwrite)
+            return content
+        if directory.is_dir() and not file.is_file() and any(directory.iterdir()):
+            raise UserError(f"output directory {path} is in use and holds no run: choose another --output_dir")
+        return {
+            "command": shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+            "arguments": arguments,
+            "inputs": inputs,
+            "seed": arguments.get("seed"),
+            "processes": launch.world(),
+            "versions": runtime.versions(),
+            "machine": runtime.machine(),
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "status": "unfinished",
+        }
 
     def begin(self) -> None:
         """Take the directory, unless this run has it already.
 
         :raises UserError: if another process has it.
         """
-        if self._lock is not None:
-            return
+        if self._lock is None and parallel.is_main():
+            self._begin()
+        parallel.barrier()  # the others read only what is left now
+
+    def _begin(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         if self._overwrite:
@@ -134,6 +152,11 @@ class RunDirectory:
     def is_complete(self) -> bool:
         """Whether there is nothing left to do."""
         return bool(self.content["status"] == "complete")
+
+    @property
+    def processes(self) -> int:
+        """How many the run began with: with ``batch_size`` they say how many rows a step has."""
+        return int(self.content.get("processes", 1))
 
     def _take_lock(self) -> None:
         self._lock = (self.path / ".lock").open("w")
@@ -170,6 +193,8 @@ class RunDirectory:
 
         :param kind: ``train`` or ``eval``.
         """
+        if not parallel.is_main():
+            return
         record = {"step": step, "epoch": epoch, "kind": kind, "seconds": round(seconds, 3), **values}
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
@@ -187,6 +212,8 @@ class RunDirectory:
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after ``step``, before a run goes on from there."""
+        if not parallel.is_main():
+            return
         records = [record for record in read_metrics(self.path) if record["step"] <= step]
         (self.path / METRICS_FILE).unlink(missing_ok=True)
         shutil.rmtree(self.path / "visualdl", ignore_errors=True)
@@ -205,6 +232,8 @@ class RunDirectory:
 
     def _replace(self, link: str, name: str, fill: Callable[[Path], None]) -> None:
         """Fill the directory ``name``, let ``link`` point to it, and delete those that it pointed to before."""
+        if not parallel.is_main():
+            return
         with atomic_directory(self.path / name) as partial:
             fill(partial)
         point(self.path / link, name)
@@ -223,9 +252,14 @@ class RunDirectory:
 
         :param rows: how many rows it trained on.
         """
+        self.content |= {"status": "complete", "rows": rows, **asdict(result)}
+        if parallel.is_main():
+            self._finish(result)
+        parallel.barrier()  # what was written can be read by all from here on
+
+    def _finish(self, result: Result) -> None:
         if self._visualdl is not None:
             self._visualdl.close()
-        self.content |= {"status": "complete", "rows": rows, **asdict(result)}
         write_json(self.path / RUN_FILE, self.content)
         (self.path / LAST).unlink(missing_ok=True)
         for state in self.path.glob(f".{LAST}_*"):

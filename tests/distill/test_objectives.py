@@ -13,7 +13,7 @@ from paddledistill.distill.layer_maps import layer_map
 from paddledistill.errors import UserError
 from paddledistill.models import EncoderClassifier, TaskInfo
 from paddledistill.tasks import Example
-from paddledistill.training.evaluation import to_batch
+from paddledistill.training.feeding import to_batch
 
 INFO = TaskInfo("sst-2", ("0", "1"), is_pair=False, max_seq_length=32)
 EXAMPLES = [

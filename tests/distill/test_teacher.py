@@ -1,5 +1,8 @@
 """The teacher's stored logits: right, computed once, and keyed on all that shapes them; its states by an inference engine."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,8 @@ from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
 from paddledistill.errors import UserError
 from paddledistill.models import BiLSTMConfig, TaskInfo
 from paddledistill.tasks import Example, get_task
-from paddledistill.training.evaluation import predict, to_batch
+from paddledistill.training.evaluation import predict
+from paddledistill.training.feeding import to_batch
 
 EXAMPLES = [
     Example(text, None, 0) for text in ("a warm and funny story", "dull", "the plot is dull and the jokes are old")
@@ -46,9 +50,8 @@ def test_they_are_stored_by_teacher_and_text(
     dataset = model.encode(EXAMPLES, 32)
     first = np.array(teacher_logits(model, "one", dataset))
     asked: list[object] = []
-    monkeypatch.setattr(
-        teachers, "predict", lambda *args, **_: asked.append(args) or np.zeros((len(EXAMPLES), 2), np.float32)
-    )
+    store = teachers._store_logits
+    monkeypatch.setattr(teachers, "_store_logits", lambda *args: (asked.append(args), store(*args)))
     np.testing.assert_array_equal(teacher_logits(model, "one", model.encode(EXAMPLES, 32)), first)
     assert asked == []
     teacher_logits(other, "two", dataset)
@@ -56,6 +59,60 @@ def test_they_are_stored_by_teacher_and_text(
     teacher_logits(model, "one", model.encode([*EXAMPLES[:-1], Example("old", None, 0)], 32))
     assert len(asked) == 3
     assert len(list((assets.cache_dir() / "logits").iterdir())) == 4
+
+
+def test_what_a_killed_command_computed_is_used_by_the_next(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teachers, "EVALUATION_BATCH", 2)
+    monkeypatch.setattr(teachers, "_PART", 3)
+    model = models.load(tiny_bert)
+    dataset = model.encode(EXAMPLES, 32)
+    expected = predict(model, dataset, batch_size=2)
+    asked: list[int] = []
+
+    def answer(die_at: int) -> None:
+        def to_batch_until(arrays: dict[str, np.ndarray]) -> object:
+            if len(asked) == die_at:
+                raise KeyboardInterrupt
+            asked.append(len(arrays["input_ids"]))
+            return to_batch(arrays)
+
+        monkeypatch.setattr(teachers, "to_batch", to_batch_until)
+
+    answer(die_at=5)
+    with pytest.raises(KeyboardInterrupt):
+        teacher_logits(model, "digest", dataset)
+    assert not list((assets.cache_dir() / "logits").glob("*.npy"))
+    answer(die_at=1000)
+    np.testing.assert_allclose(teacher_logits(model, "digest", dataset), expected, atol=1e-5)
+    assert sum(asked) == len(EXAMPLES) + 2 * 2, "the third to fifth batch: of a part that was not whole"
+    assert [path.suffix for path in (assets.cache_dir() / "logits").iterdir()] == [".npy"]
+
+
+def test_a_second_command_waits_for_the_first(
+    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = models.load(tiny_bert)
+    dataset = model.encode(EXAMPLES, 32)
+    begun, may_go_on, asked = threading.Event(), threading.Event(), []
+
+    def slowly(arrays: dict[str, np.ndarray]) -> object:
+        asked.append(1)
+        begun.set()
+        may_go_on.wait(30)
+        return to_batch(arrays)
+
+    monkeypatch.setattr(teachers, "to_batch", slowly)
+    with caplog.at_level("INFO"), ThreadPoolExecutor(2) as commands:
+        first = commands.submit(teacher_logits, model, "digest", dataset)
+        assert begun.wait(30)
+        second = commands.submit(teacher_logits, model, "digest", dataset)
+        deadline = time.monotonic() + 30
+        while "waiting for another command" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+        may_go_on.set()
+        np.testing.assert_array_equal(first.result(), second.result())
+    assert "waiting for another command" in caplog.text
+    assert len(asked) == 1
 
 
 def test_a_failure_half_way_leaves_nothing(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:

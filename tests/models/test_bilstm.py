@@ -12,7 +12,7 @@ from paddledistill.errors import UserError
 from paddledistill.files import size_in_megabytes
 from paddledistill.models import BiLSTM, BiLSTMConfig, TaskInfo
 from paddledistill.tasks import Example
-from paddledistill.training.evaluation import to_batch
+from paddledistill.training.feeding import to_batch
 
 SHAPE = BiLSTMConfig(emb_dim=8, hidden_size=6)
 SINGLE = TaskInfo("sst-2", ("negative", "positive"), is_pair=False, max_seq_length=32)

@@ -13,7 +13,7 @@ from paddledistill import models
 from paddledistill.errors import UserError
 from paddledistill.models import EncoderClassifier, TaskInfo
 from paddledistill.tasks import Example
-from paddledistill.training.evaluation import to_batch
+from paddledistill.training.feeding import to_batch
 
 INFO = TaskInfo("mnli", ("contradiction", "entailment", "neutral"), is_pair=True, max_seq_length=32)
 EXAMPLES = [Example("a warm and funny story", "the plot is dull", 1), Example("dull", "the jokes are old and long", 0)]

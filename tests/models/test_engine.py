@@ -8,10 +8,14 @@ import numpy as np
 import paddle
 import pytest
 
-from paddledistill import assets
+from paddledistill import assets, models
+from paddledistill.data import movie_reviews
+from paddledistill.distill import teacher as teachers
+from paddledistill.distill.layer_maps import layer_map
 from paddledistill.models import load
 from paddledistill.models.engine import Engine
 from paddledistill.models.masked_lm import masked_lm
+from paddledistill.training.feeding import to_batch
 
 READ = ("input_ids", "token_type_ids", "attention_mask")
 
@@ -50,6 +54,36 @@ def test_it_answers_as_the_model_does_at_any_shape(tiny_bert: Path) -> None:
             own = model({name: paddle.to_tensor(batch[name]) for name in READ}).numpy()
         np.testing.assert_allclose(engine.run(batch), own, atol=1e-5)
         assert np.ptp(own) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.assets("minilm-l6", "movie-reviews")
+def test_the_embedded_encoder_answers_real_text_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits and hidden states of padded batches to 1e-4, attention scores to 1e-4 of the largest."""
+    info = models.TaskInfo("movie-reviews", ("negative", "positive"), is_pair=False, max_seq_length=64)
+    model = models.new_encoder_classifier("minilm-l6", info)
+    model.eval()
+    dataset = model.encode(movie_reviews.split()["dev"][:200])
+    layers = layer_map("2i+1", 3, model.num_layers)
+    monkeypatch.setattr(teachers, "_WORTH_AN_EXPORT", 1)
+    targets = teachers.targets(model, layers, dataset, 1)
+    engine = Engine(model, dataset.batch(range(0, 200, 20)), READ)
+    assert targets and engine.kind == "onnxruntime"
+    for rows in (range(32), range(50, 82), [199]):
+        batch = dataset.batch(rows)
+        tensors = to_batch(batch)
+        with paddle.no_grad():
+            own, states = (
+                model(tensors).numpy(),
+                model.capture(tensors, layers.teacher_hidden, layers.teacher_attention),
+            )
+        np.testing.assert_allclose(engine.run(batch), own, atol=1e-4)
+        found = targets(tensors)
+        for number, state in states.hidden.items():
+            np.testing.assert_allclose(found.hidden[number], state, atol=1e-4)
+        for number, scores in states.scores.items():
+            largest = float(scores.abs().max())
+            np.testing.assert_allclose(found.scores[number], scores, atol=1e-4 * max(1.0, largest))
 
 
 def test_it_is_exported_once_for_the_same_weights(tiny_bert: Path) -> None:

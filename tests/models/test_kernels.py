@@ -13,7 +13,7 @@ from paddledistill import models
 from paddledistill.models import TaskInfo, kernels, transformer
 from paddledistill.models.encoder import paddlenlp_transformers
 from paddledistill.tasks import Example
-from paddledistill.training.evaluation import to_batch
+from paddledistill.training.feeding import to_batch
 
 Function = Callable[..., paddle.Tensor]
 

@@ -9,7 +9,7 @@ import pytest
 from paddledistill import models
 from paddledistill.models import EncoderClassifier, TaskInfo, capture
 from paddledistill.tasks import Example
-from paddledistill.training.evaluation import to_batch
+from paddledistill.training.feeding import to_batch
 
 INFO = TaskInfo("sst-2", ("0", "1"), is_pair=False, max_seq_length=32)
 EXAMPLES = [

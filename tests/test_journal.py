@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddledistill.augment.journal import Journal
 from paddledistill.errors import UserError
+from paddledistill.journal import Journal
 
 
 def fail() -> np.ndarray:
@@ -51,7 +51,9 @@ def test_a_failed_part_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    script = "import sys, pathlib; from paddledistill.augment.journal import Journal; Journal(pathlib.Path(sys.argv[1]), 1, True)"
+    script = (
+        "import sys, pathlib; from paddledistill.journal import Journal; Journal(pathlib.Path(sys.argv[1]), 1, True)"
+    )
     with Journal(tmp_path / ".work", 1, resume=True) as journal:
         journal.array("a.npy", ones)
         with pytest.raises(UserError, match="in use by another"):
