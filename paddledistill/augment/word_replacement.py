@@ -30,7 +30,7 @@ from paddledistill.data.tokenization import Tokenizer
 # What basic tokenisation leaves of "it's", "don't", "we'll": gensim's list has them unsplit.
 _CLITICS = frozenset(("s", "t", "d", "m", "ll", "re", "ve"))
 # Logits closer than this may change places with the batch they are computed in: float32 sums differ by some 1e-5.
-_TOO_CLOSE = 3e-4
+TOO_CLOSE = 3e-4
 
 
 class MaskedLM(Protocol):
@@ -158,7 +158,7 @@ def predict(
         if close_calls or values.shape[1] <= count:
             return rows[:0]
         with np.errstate(invalid="ignore"):  # minus infinity from itself, where words are few
-            return rows[values[:, count - 1] - values[:, count] < _TOO_CLOSE]
+            return rows[values[:, count - 1] - values[:, count] < TOO_CLOSE]
 
     # Longest first: a batch too large for the memory fails at once.
     order = np.argsort([-len(item.ids) for item in inputs], kind="stable")

@@ -7,7 +7,7 @@ terminal, in the READMEs and in the report.
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 NOTHING = "–"  # a hyphen would be a bullet in reStructuredText
 _T = TypeVar("_T")
@@ -35,6 +35,24 @@ class Row(TypedDict):
     minutes: float | None
     train_rows: int | None
     train_steps: int | None
+    command: str
+
+
+class SpeedRow(TypedDict):
+    """A figure of speed beside a peer's, medians of ``repeats`` turns; see benchmark/speed/speed.py.
+
+    ``ratio``: times faster than the peer. ``floor``: the same work at the best rate of matrix products, in the row's unit.
+    """
+
+    claim: str
+    ours: float
+    peer: float | None
+    peer_name: str | None
+    ratio: float | None
+    unit: str
+    repeats: int
+    floor: float | None
+    of_floor: float | None
     command: str
 
 
@@ -91,23 +109,60 @@ def results(
     }
 
 
-def text_table(rows: Sequence[Row]) -> str:
+def text_table(rows: Sequence[Row] | Sequence[SpeedRow]) -> str:
     """An aligned plain-text table for the terminal, with a line below that says how to read it."""
-    header, body = cells(rows)
+    header, body, below = _content(rows)
     widths = _widths(header, body)
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
-    return "\n".join([*lines, *(_line(row, widths) for row in body), "", caption(rows)])
+    return "\n".join([*lines, *(_line(row, widths) for row in body), "", below])
 
 
-def rst_table(rows: Sequence[Row]) -> str:
+def rst_table(rows: Sequence[Row] | Sequence[SpeedRow]) -> str:
     """A reStructuredText simple table of the same cells, with the same caption."""
-    header, body = cells(rows)
+    header, body, below = _content(rows)
     header, body = [_rst(cell) for cell in header], [[_rst(cell) for cell in row] for row in body]
     widths = _widths(header, body)
     rule = "  ".join("=" * width for width in widths)
-    return "\n".join(
-        [rule, _line(header, widths), rule, *(_line(row, widths) for row in body), rule, "", caption(rows)]
-    )
+    return "\n".join([rule, _line(header, widths), rule, *(_line(row, widths) for row in body), rule, "", below])
+
+
+def _content(rows: Sequence[Row] | Sequence[SpeedRow]) -> tuple[list[str], list[list[str]], str]:
+    """Header, body and caption of either kind of rows."""
+    if rows and "claim" in rows[0]:
+        return *speed_cells(cast(Sequence[SpeedRow], rows)), SPEED_CAPTION
+    own = cast(Sequence[Row], rows)
+    return *cells(own), caption(own)
+
+
+SPEED_CAPTION = (
+    "Medians over turns in which the sides alternated. Ratio: how many times faster than the peer. Floor: what the matrix products "
+    "alone would take at the best rate of any installed library; its share that was reached."
+)
+
+
+def speed_cells(rows: Sequence[SpeedRow]) -> tuple[list[str], list[list[str]]]:
+    """The header and the body of a table of speed: a line for each claim."""
+    header = ["Claim", "Ours", "Peer", "Unit", "Ratio", "Of the floor", "Against"]
+    body = [
+        [
+            row["claim"],
+            figure(row["ours"]),
+            figure(row["peer"]),
+            row["unit"],
+            NOTHING if row["ratio"] is None else f"{row['ratio']:.2f}x",
+            NOTHING if row["of_floor"] is None else f"{100 * row['of_floor']:.0f} %",
+            row["peer_name"] or NOTHING,
+        ]
+        for row in rows
+    ]
+    return header, body
+
+
+def figure(value: float | None) -> str:
+    """Three digits that count."""
+    if value is None:
+        return NOTHING
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def caption(rows: Sequence[Row]) -> str:

@@ -148,7 +148,7 @@ def test_close_calls_are_settled_alone(
 ) -> None:
     """With everything too close to call, each word gets a pass of its own and the answer stays."""
     want = replacement.predict(model, jobs, count=6, batch_size=8)
-    monkeypatch.setattr(replacement, "_TOO_CLOSE", np.inf)
+    monkeypatch.setattr(replacement, "TOO_CLOSE", np.inf)
     recorder = Recorder(model)
     assert (replacement.predict(recorder, jobs, count=6, batch_size=8) == want).all()
     assert sum(len(ids) == 1 for ids in recorder.asked) >= len(jobs)
@@ -158,7 +158,7 @@ def test_each_masked_word_is_computed_once_and_in_batches(
     model: MaskedLM, jobs: list[tuple[Sentence, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Defect 7 of the originals: one forward pass of one row for every word."""
-    monkeypatch.setattr(replacement, "_TOO_CLOSE", 0.0)
+    monkeypatch.setattr(replacement, "TOO_CLOSE", 0.0)
     recorder = Recorder(model)
     done: list[int] = []
     replacement.predict(recorder, jobs, count=6, batch_size=8, on_batch=done.append)

@@ -138,3 +138,17 @@ def test_numbers():
         "22.7 M",
         "109 M",
     ]
+
+
+def test_rows_of_speed_have_a_table_of_their_own():
+    row = {
+        "claim": "training-step", "ours": 34.567, "peer": 12.0, "peer_name": "the loop", "ratio": 2.88, "unit": "rows/s",
+        "repeats": 3, "floor": 40.0, "of_floor": 0.864, "command": "c",
+    }  # fmt: skip
+    alone = row | {"claim": "memory", "ours": 2134.0, "peer": None, "peer_name": None, "ratio": None, "of_floor": None}
+    lines = table.text_table([row, alone]).splitlines()
+    assert lines[0].split() == ["Claim", "Ours", "Peer", "Unit", "Ratio", "Of", "the", "floor", "Against"]
+    assert lines[2].split() == ["training-step", "34.6", "12", "rows/s", "2.88x", "86", "%", "the", "loop"]
+    assert lines[3].split() == ["memory", "2134", "–", "rows/s", "–", "–", "–"]
+    assert lines[-1] == table.SPEED_CAPTION
+    assert "training-step  34.6" in table.rst_table([row, alone])
