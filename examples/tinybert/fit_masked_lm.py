@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
     import numpy as np
 
-    from paddledistill import files, models, runtime
+    from paddledistill import files, models, parallel, runtime
     from paddledistill.data.masked_text import mask_text, read_articles, split_articles, to_stream
     from paddledistill.data.tokenization import Tokenizer
     from paddledistill.errors import UserError
@@ -116,6 +116,9 @@ def main(args: argparse.Namespace) -> None:
         lambda: mlm.score(model, held_out_set),
     )
 
+    if not parallel.is_main():
+        run.finish(result, rows=len(rows))
+        return
     update = best_model(run.path) / mlm.UPDATE_FILE
     shipped = mlm.score(
         mlm.masked_lm(args.model_name_or_path, update), held_out_set

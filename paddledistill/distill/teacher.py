@@ -3,7 +3,6 @@ states and attention scores, which would fill gigabytes, from an inference engin
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +20,14 @@ from paddledistill.files import atomic_file
 from paddledistill.journal import Journal
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderClassifier
-from paddledistill.models.engine import Engine
+from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
 from paddledistill.progress import Watched
 from paddledistill.tasks import Task
 from paddledistill.training.evaluation import EVALUATION_BATCH, evaluating
 from paddledistill.training.feeding import to_batch
 
-_WORTH_AN_EXPORT = 3000  # rows
 _PART = 128  # batches between two saves
-_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +76,7 @@ def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path:
     batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)
     parts = {f"{first:09d}.npy": batches[first : first + _PART] for first in range(0, len(batches), _PART)}
     left = parallel.mine([batch for name, part in parts.items() if not journal.has(name) for batch in part])
-    forward = _engine(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
+    forward = quick_forward(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
     with evaluating(teacher), Watched("teacher logits", "batch", len(left)) as watched:
 
         def answer(batch: np.ndarray) -> np.ndarray:
@@ -109,14 +106,14 @@ def targets(teacher: EncoderClassifier, layers: LayerMap, dataset: Dataset, epoc
     :param dataset: what will be read, ``epochs`` times; as the teacher encodes it.
     :returns: None where the teacher itself should answer: on a GPU, for few rows, or if it cannot be exported.
     """
-    if len(dataset) * epochs < _WORTH_AN_EXPORT or not paddle.get_device().startswith("cpu"):
+    if not is_worth_an_export(len(dataset) * epochs):
         return None
-    engine = Engine(_Targets(teacher, layers), _example(dataset), _INPUTS)
+    engine = Engine(_Targets(teacher, layers), padded_example(dataset), ENCODER_INPUTS)
     if engine.kind == "paddle":
         return None
 
     def answer(batch: Batch) -> Captured:
-        arrays = engine.run_all({name: batch[name].numpy() for name in _INPUTS})
+        arrays = engine.run_all({name: batch[name].numpy() for name in ENCODER_INPUTS})
         found = iter(paddle.to_tensor(array) for array in arrays)
         hidden = {number: next(found) for number in sorted(set(layers.teacher_hidden))}
         return Captured(hidden, {number: next(found) for number in sorted(set(layers.teacher_attention))})
@@ -139,15 +136,3 @@ class _Targets(nn.Layer):
     def forward(self, batch: Batch) -> list[paddle.Tensor]:
         found = self._teacher[0].capture(batch, self._layers.teacher_hidden, self._layers.teacher_attention)
         return [*found.hidden.values(), *found.scores.values()]  # by number, each once
-
-
-def _engine(teacher: Classifier, dataset: Dataset) -> Callable[[Mapping[str, np.ndarray]], np.ndarray] | None:
-    """An inference engine for the teacher, where there are enough rows to make up for the seconds of its export."""
-    if len(dataset) < _WORTH_AN_EXPORT or not isinstance(teacher, EncoderClassifier):
-        return None
-    return Engine(teacher, _example(dataset), _INPUTS).run
-
-
-def _example(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Rows of many lengths, to compare an export on."""
-    return dataset.batch(np.argsort(dataset.lengths)[:: max(1, len(dataset) // 8)])

@@ -8,7 +8,7 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,13 @@ from paddle import nn
 from paddle.static import InputSpec
 
 from paddledistill import assets, runtime
+from paddledistill.data.datasets import Dataset
 from paddledistill.files import atomic_file
+from paddledistill.models.base import Classifier
+from paddledistill.models.encoder import EncoderClassifier
 
+WORTH_AN_EXPORT = 3000  # rows
+ENCODER_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _OPSET = 17
 _TOLERANCE = 1e-4  # of the largest answer; float32 sums in another order differ by some 1e-6
 _KEPT = 4  # exported models in the cache
@@ -90,6 +95,25 @@ class Engine:
             difference = float(np.abs(own - exported).max()) / max(1.0, float(np.abs(own).max()))
             if not difference <= _TOLERANCE:
                 raise ValueError(f"the export differs from the model by {difference:.1e}")
+
+
+def quick_forward(
+    model: Classifier, dataset: Dataset
+) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]] | None:
+    """What answers with an encoder's logits in an engine; None where its export would not pay off for the rows of ``dataset``."""
+    if not is_worth_an_export(len(dataset)) or not isinstance(model, EncoderClassifier):
+        return None
+    return Engine(model, padded_example(dataset), ENCODER_INPUTS).run
+
+
+def is_worth_an_export(rows: int) -> bool:
+    """Whether reading so many rows takes longer than an export does, and the device is one that the engine is for."""
+    return rows >= WORTH_AN_EXPORT and paddle.get_device().startswith("cpu")
+
+
+def padded_example(dataset: Dataset) -> dict[str, NDArray[Any]]:
+    """Rows of many lengths, to compare an export on."""
+    return dataset.batch(np.argsort(dataset.lengths)[:: max(1, len(dataset) // 8)])
 
 
 def _exported(model: nn.Layer, example: Mapping[str, NDArray[Any]]) -> Path:

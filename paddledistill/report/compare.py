@@ -13,6 +13,7 @@ from scipy.special import softmax
 
 from paddledistill import models
 from paddledistill.files import read_json, size_in_megabytes
+from paddledistill.models.engine import quick_forward
 from paddledistill.report.latency import Latency, latencies
 from paddledistill.report.table import Row, retention
 from paddledistill.tasks import Example, Task
@@ -167,7 +168,11 @@ def _measure(
     task: Task,
     batch_size: int,
 ) -> _Measured:
-    logits = {split: predict(model, model.encode(examples), batch_size) for split, examples in splits.items()}
+    sets = {split: model.encode(examples) for split, examples in splits.items()}
+    logits = {
+        split: predict(model, dataset, batch_size, forward=quick_forward(model, dataset))
+        for split, dataset in sets.items()
+    }
     scores = {
         (split, metric): 100 * value
         for split, examples in splits.items()

@@ -29,8 +29,9 @@ class Gradients:
             paddle.distributed.broadcast(tensor, 0)
         owners = [weight.name for layer in model.sublayers() for weight in layer.parameters(include_sublayers=False)]
         for layer in model.sublayers():
-            is_large = isinstance(layer, nn.Embedding) and layer.weight.shape[0] >= _LARGE
-            if is_large and owners.count(layer.weight.name) == 1:  # a decoder may share it
+            if not isinstance(layer, nn.Embedding) or layer.weight.stop_gradient or layer.weight.shape[0] < _LARGE:
+                continue
+            if owners.count(layer.weight.name) == 1:  # a decoder may share it
                 layer.register_forward_pre_hook(self._note)
                 self._read[layer.weight.name] = []
 

@@ -15,7 +15,7 @@ from paddledistill.distill import teacher as teachers
 from paddledistill.distill.layer_maps import layer_map
 from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
 from paddledistill.errors import UserError
-from paddledistill.models import BiLSTMConfig, TaskInfo
+from paddledistill.models import BiLSTMConfig, TaskInfo, engine
 from paddledistill.tasks import Example, get_task
 from paddledistill.training.evaluation import predict
 from paddledistill.training.feeding import to_batch
@@ -35,7 +35,7 @@ def test_logits_are_the_teachers_in_the_order_of_the_rows(
     tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, worth_an_export: int
 ) -> None:
     """With the inference engine and without."""
-    monkeypatch.setattr(teachers, "_WORTH_AN_EXPORT", worth_an_export)
+    monkeypatch.setattr(engine, "WORTH_AN_EXPORT", worth_an_export)
     model = models.load(tiny_bert)
     dataset = model.encode(EXAMPLES, 32)
     found = teacher_logits(model, "digest", dataset)

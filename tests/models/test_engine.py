@@ -12,6 +12,7 @@ from paddledistill import assets, models
 from paddledistill.data import movie_reviews
 from paddledistill.distill import teacher as teachers
 from paddledistill.distill.layer_maps import layer_map
+from paddledistill.models import engine as engine_part
 from paddledistill.models import load
 from paddledistill.models.engine import Engine
 from paddledistill.models.masked_lm import masked_lm
@@ -65,7 +66,7 @@ def test_the_embedded_encoder_answers_real_text_as_before(monkeypatch: pytest.Mo
     model.eval()
     dataset = model.encode(movie_reviews.split()["dev"][:200])
     layers = layer_map("2i+1", 3, model.num_layers)
-    monkeypatch.setattr(teachers, "_WORTH_AN_EXPORT", 1)
+    monkeypatch.setattr(engine_part, "WORTH_AN_EXPORT", 1)
     targets = teachers.targets(model, layers, dataset, 1)
     engine = Engine(model, dataset.batch(range(0, 200, 20)), READ)
     assert targets and engine.kind == "onnxruntime"

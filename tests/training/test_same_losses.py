@@ -18,7 +18,7 @@ from paddledistill.data.batching import bucketed_batches
 from paddledistill.distill import objectives
 from paddledistill.distill import teacher as teachers
 from paddledistill.distill.layer_maps import layer_map
-from paddledistill.models import EncoderClassifier, TaskInfo
+from paddledistill.models import EncoderClassifier, TaskInfo, engine
 from paddledistill.tasks import Example
 from paddledistill.training import loop
 from paddledistill.training.optimization import Optimization
@@ -118,7 +118,7 @@ def our_losses(
 def test_the_losses_of_every_stage_are_those_of_a_plain_loop(
     case: tuple[str, list[int], list[Example]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teachers, "_WORTH_AN_EXPORT", 1)
+    monkeypatch.setattr(engine, "WORTH_AN_EXPORT", 1)
     source, kept, examples = case
     teacher = new(source)
     teacher.eval()
