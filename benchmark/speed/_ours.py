@@ -17,9 +17,9 @@ from paddledistill.data.tokenization import Tokenizer
 from paddledistill.distill import objectives
 from paddledistill.models.base import TaskInfo
 from paddledistill.models.bilstm import BiLSTMConfig
-from paddledistill.models.encoder import paddlenlp_transformers
 from paddledistill.models.engine import Engine
 from paddledistill.models.masked_lm import masked_lm
+from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.tasks import get_task
 from paddledistill.training.evaluation import evaluating
 from paddledistill.training.feeding import to_batch

@@ -18,6 +18,7 @@ from paddledistill.errors import UserError
 from paddledistill.files import digest
 from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
+from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.models.weights import State, fill, read_config, read_state
 from paddledistill.tasks import Example
 from paddledistill.training.run_directory import best_model
@@ -41,15 +42,6 @@ FAMILIES = {
     "bert": Family("BertConfig", "BertForSequenceClassification", "bert"),
     "tinybert": Family("TinyBertConfig", "TinyBertForSequenceClassification", "tinybert"),
 }
-
-
-def paddlenlp_transformers() -> Any:
-    """``paddlenlp.transformers``, imported when first needed (it takes three seconds), its chatter turned off."""
-    from paddlenlp import transformers
-    from paddlenlp.utils.log import logger as chatter
-
-    chatter.set_level("ERROR")
-    return transformers
 
 
 class EncoderClassifier(Classifier):

@@ -25,6 +25,7 @@ from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
 from paddledistill.models.encoder import find_pretrained, from_torch
 from paddledistill.models.engine import Engine
+from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.models.weights import State, fill, read_config, read_state
 
 SHIPPED = {"minilm-l6": Path(__file__).with_name("minilm_l6_masked_lm.npz")}
@@ -266,12 +267,11 @@ def _update_tensors(network: nn.Layer) -> dict[str, paddle.Tensor]:
 
 def _load(directory: Path, may_be_new: tuple[str, ...]) -> MaskedLM:
     """A masked LM from a model directory; only tensors that start with one of ``may_be_new`` may be missing."""
-    from paddlenlp.transformers import BertConfig, BertForMaskedLM
-
+    transformers = paddlenlp_transformers()
     kind = read_config(directory).get("model_type", "bert")
     if kind != "bert":
         raise UserError(f"{directory} holds a {kind} model; a masked LM must be a bert")
-    config = BertConfig.from_pretrained(str(directory))
+    config = transformers.BertConfig.from_pretrained(str(directory))
     config.use_cache = False
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = (
         0.0  # Paddle's dropout is slow, and nothing here overfits
@@ -283,7 +283,7 @@ def _load(directory: Path, may_be_new: tuple[str, ...]) -> MaskedLM:
         raise UserError(
             f"{directory} has no masked-LM head: give a BERT saved with one (BertForMaskedLM, BertForPretraining), or {known}"
         )
-    network = BertForMaskedLM(config)
+    network = transformers.BertForMaskedLM(config)
     fill(network, _tie(state), directory, ("bert.pooler.", *may_be_new))
     return MaskedLM(network, Tokenizer.from_directory(directory))
 
@@ -303,10 +303,10 @@ def _head_from_torch(state: State) -> State:
 
 
 def _download(name: str) -> MaskedLM:
-    from paddlenlp.transformers import BertForMaskedLM, BertTokenizer
-
+    transformers = paddlenlp_transformers()
     try:
-        network, vocabulary = BertForMaskedLM.from_pretrained(name), BertTokenizer.from_pretrained(name)
+        network = transformers.BertForMaskedLM.from_pretrained(name)
+        vocabulary = transformers.BertTokenizer.from_pretrained(name)
     except Exception as error:  # the hub client raises a dozen kinds: offline, unknown name, bad archive
         raise UserError(
             f"no masked LM {name}: not a local directory, not embedded ({', '.join(SHIPPED)}), and PaddleNLP could not fetch it "
