@@ -12,10 +12,14 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
+
+if TYPE_CHECKING:
+    from paddledistill.training.loop import Plan
+    from paddledistill.training.optimization import Optimization
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -131,9 +135,60 @@ def add_optimization_flags(
     )
     group.add_argument("--max_steps", type=int, default=-1, help="stop after so many steps; -1: all epochs")
     group.add_argument(
+        "--gradient_accumulation_steps",
+        type=positive_int,
+        default=1,
+        help="batches whose gradients are summed before the weights move: larger steps in the same memory",
+    )
+    group.add_argument(
+        "--max_grad_norm",
+        type=positive_float,
+        help="clip gradients to this norm, all weights together (default: no clipping)",
+    )
+    group.add_argument(
         "--amp", choices=["fp16", "bf16"], help="compute matrix products in half precision (GPU only; default: float32)"
     )
     return group
+
+
+def plan(args: argparse.Namespace, best_metric: str, **changes: Any) -> "Plan":
+    """The length of a run by the flags above and those of :func:`add_run_flags`; ``changes`` beat them."""
+    from paddledistill.training.loop import Plan
+
+    given = {
+        "epochs": args.num_train_epochs,
+        "batch_size": args.batch_size,
+        "seed": args.seed,
+        "best_metric": best_metric,
+        "logging_steps": args.logging_steps,
+        "save_steps": args.save_steps,
+        "max_steps": args.max_steps,
+        "amp": args.amp,
+        "accumulation": args.gradient_accumulation_steps,
+    }
+    return Plan(**{**given, **changes})
+
+
+def constant_rate(args: argparse.Namespace) -> "Optimization":
+    """The BiLSTM's optimizer by its flags."""
+    from paddledistill.training.optimization import Optimization
+
+    return Optimization(args.learning_rate, args.optimizer, decay=False, max_grad_norm=args.max_grad_norm)
+
+
+def adamw(args: argparse.Namespace, learning_rate: float) -> "Optimization":
+    """AdamW by the flags below."""
+    from paddledistill.training.optimization import Optimization
+
+    return Optimization(
+        learning_rate,
+        "adamw",
+        args.weight_decay,
+        args.adam_epsilon,
+        args.warmup_steps,
+        args.warmup_proportion,
+        max_grad_norm=args.max_grad_norm,
+    )
 
 
 def add_adamw_flags(group: Any) -> None:
@@ -181,12 +236,15 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
         kept.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
-def layer_list(text: str) -> list[int]:
-    """Layer numbers like ``1,3,5``, for ``type=``."""
+def int_list(text: str) -> list[int]:
+    """Different numbers like ``1,3,5``, for ``type=``."""
     try:
-        return [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be layer numbers like 1,3,5, got {text!r}") from None
+        numbers = []
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise argparse.ArgumentTypeError(f"must be different numbers like 1,3,5, got {text!r}")
+    return numbers
 
 
 def add_run_flags(

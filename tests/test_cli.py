@@ -19,7 +19,7 @@ def leave(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
         parser.prog = "test.py"
         parser.add_argument("--rate", type=cli.positive_float, default=0.5, help="a rate")
         parser.add_argument("--share", type=cli.probability, help="a share")
-        parser.add_argument("--layers", type=cli.layer_list, help="layers")
+        parser.add_argument("--layers", type=cli.int_list, help="layers")
         with pytest.raises(SystemExit) as left:
             cli.run(main, parser, argv)
         return int(str(left.value.code)), capsys.readouterr().err

@@ -6,9 +6,11 @@ The result is a teacher for the recipes in examples/, or, with --init_from_layer
 
 import argparse
 import logging
+from pathlib import Path
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, parallel
+from paddledistill.errors import UserError
 
 logger = logging.getLogger("run_glue")
 
@@ -32,7 +34,7 @@ def build_parser() -> cli.Parser:
         "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
     )
     model.add_argument(
-        "--init_from_layers", type=cli.layer_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
+        "--init_from_layers", type=cli.int_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
     )
     model.add_argument(
         "--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)"
@@ -40,12 +42,42 @@ def build_parser() -> cli.Parser:
     cli.add_task_flags(parser).add_argument(
         "--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces"
     )
-    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3))
+    training = cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3)
+    cli.add_adamw_flags(training)
+    training.add_argument(
+        "--label_smoothing", type=cli.probability, default=0.0, help="share of each label that is spread over all labels"
+    )
+    training.add_argument(
+        "--early_stopping_patience", type=cli.positive_int, help="stop after so many evaluations in a row without a better model"
+    )
+    training.add_argument(
+        "--freeze_layers", type=cli.non_negative_int, default=0, help="keep the lowest so many layers, and the embeddings, as they are"
+    )
+    training.add_argument("--freeze_embeddings", action="store_true", help="keep the embeddings as they are")
     cli.add_run_flags(parser, seed=42)
+    several = parser.add_argument_group("several runs")
+    several.add_argument(
+        "--seeds", type=cli.int_list, help="one run for each, in OUTPUT_DIR/seed-N, then mean and standard deviation, e.g. 1,2,3"
+    )
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
+    """One run, or one for each seed and what they have in common."""
+    if not args.seeds:
+        fine_tune(args)
+        return
+    from paddledistill.report.seeds import summarise
+
+    runs = [Path(args.output_dir) / f"seed-{seed}" for seed in args.seeds]
+    for seed, run in zip(args.seeds, runs, strict=True):
+        logger.info("== seed %d", seed)
+        fine_tune(argparse.Namespace(**{**vars(args), "seed": seed, "output_dir": str(run)}))
+    if parallel.is_main():
+        print(summarise(runs, Path(args.output_dir) / "seeds.json"))
+
+
+def fine_tune(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
@@ -53,10 +85,11 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate
-    from paddledistill.training.optimization import Optimization
     from paddledistill.training.run_directory import RunDirectory
 
     task = get_task(args.task_name, args.data_dir)
+    if args.label_smoothing and task.is_regression:
+        raise UserError(f"--label_smoothing is for classes, and {task.name} has scores: leave it out")
     inputs = {"encoder": models.identify(args.model_name_or_path)}
     examples, dev = load_training(task, args.data_dir, limit=args.limit), load_dev_sets(task, args.data_dir)
     inputs["data"] = digest_examples(examples, *dev.values())
@@ -70,25 +103,15 @@ def main(args: argparse.Namespace) -> None:
     model = models.new_encoder_classifier(
         args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
     )
+    models.freeze(model, args.freeze_layers, args.freeze_embeddings)
     dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         model,
-        objectives.supervised(model),
+        objectives.supervised(model, args.label_smoothing),
         model.encode(examples),
         run,
-        Optimization(
-            args.learning_rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion
-        ),
-        loop.Plan(
-            args.num_train_epochs,
-            args.batch_size,
-            args.seed,
-            task.best_metric,
-            args.logging_steps,
-            args.save_steps,
-            args.max_steps,
-            args.amp,
-        ),
+        cli.adamw(args, args.learning_rate),
+        cli.plan(args, task.best_metric, patience=args.early_stopping_patience),
         lambda: evaluate(model, dev_sets, task.metrics),
     )
     run.finish(result, rows=len(examples))

@@ -58,7 +58,6 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate
-    from paddledistill.training.optimization import Optimization
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
@@ -91,17 +90,8 @@ def main(args: argparse.Namespace) -> None:
         objectives.logits_and_labels(student, args.alpha),
         student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
         run,
-        Optimization(args.learning_rate, args.optimizer, decay=False),
-        loop.Plan(
-            args.num_train_epochs,
-            args.batch_size,
-            args.seed,
-            task.best_metric,
-            args.logging_steps,
-            args.save_steps,
-            args.max_steps,
-            args.amp,
-        ),
+        cli.constant_rate(args),
+        cli.plan(args, task.best_metric),
         lambda: evaluate(student, dev_sets, task.metrics),
     )
     run.finish(result, rows=len(copies))

@@ -96,7 +96,7 @@ def build_parser() -> cli.Parser:
         default="quick",
         help="smoke: is everything installed? quick: some of the text, about 10 minutes; full: all of it",
     )
-    parser.add_argument("--seeds", type=cli.layer_list, default=[1], help="one run of everything for each, e.g. 1,2,3")
+    parser.add_argument("--seeds", type=cli.int_list, default=[1], help="one run of everything for each, e.g. 1,2,3")
     parser.add_argument(
         "--output_dir", type=Path, help="where students and the report go (default: runs/demo, or runs/demo-full)"
     )

@@ -63,7 +63,6 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.models.weights import read_config
     from paddledistill.tasks import LeakGuard
     from paddledistill.training import loop
-    from paddledistill.training.optimization import Optimization
     from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
 
     encoder = mlm.pretrained_directory(args.model_name_or_path)
@@ -100,19 +99,8 @@ def main(args: argparse.Namespace) -> None:
         lambda batch: mlm.masked_lm_loss(model, batch),
         rows,
         run,
-        Optimization(
-            args.learning_rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion
-        ),
-        loop.Plan(
-            args.num_train_epochs,
-            args.batch_size,
-            args.seed,
-            "loss",
-            args.logging_steps,
-            args.save_steps,
-            args.max_steps,
-            args.amp,
-        ),
+        cli.adamw(args, args.learning_rate),
+        cli.plan(args, "loss"),
         lambda: mlm.score(model, held_out_set),
     )
 

@@ -11,14 +11,9 @@ Without --stage both stages run, one after the other:
 
 import argparse
 import logging
-from typing import TYPE_CHECKING
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
-
-if TYPE_CHECKING:
-    from paddledistill.training.loop import Plan
-    from paddledistill.training.optimization import Optimization
 
 logger = logging.getLogger("task_distill")
 
@@ -42,7 +37,7 @@ def build_parser() -> cli.Parser:
         "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
     )
     student.add_argument(
-        "--init_from_layers", type=cli.layer_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
+        "--init_from_layers", type=cli.int_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
     )
     student.add_argument(
         "--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)"
@@ -138,8 +133,8 @@ def main(args: argparse.Namespace) -> None:
                 objective,
                 train_set,
                 first,
-                optimization(args, args.learning_rate),
-                plan(args, epochs, args.max_steps, "loss"),
+                cli.adamw(args, args.learning_rate),
+                cli.plan(args, "loss", epochs=epochs),
                 lambda: mean_losses(objective, student, dev_sets["dev"]),
             )
             first.finish(result, rows=len(examples))
@@ -156,27 +151,11 @@ def main(args: argparse.Namespace) -> None:
             objectives.prediction(student, args.T),
             train_set.with_column(objectives.TEACHER_LOGITS, stored),
             run,
-            optimization(args, rate),
-            plan(args, epochs, max_steps, task.best_metric),
+            cli.adamw(args, rate),
+            cli.plan(args, task.best_metric, epochs=epochs, max_steps=max_steps),
             lambda: evaluate(student, dev_sets, task.metrics),
         )
         run.finish(result, rows=len(examples))
-
-
-def optimization(args: argparse.Namespace, rate: float) -> "Optimization":
-    """AdamW at the rate of a stage."""
-    from paddledistill.training.optimization import Optimization
-
-    return Optimization(rate, "adamw", args.weight_decay, args.adam_epsilon, args.warmup_steps, args.warmup_proportion)
-
-
-def plan(args: argparse.Namespace, epochs: int, max_steps: int, best_metric: str) -> "Plan":
-    """The length of a stage."""
-    from paddledistill.training.loop import Plan
-
-    return Plan(
-        epochs, args.batch_size, args.seed, best_metric, args.logging_steps, args.save_steps, max_steps, args.amp
-    )
 
 
 if __name__ == "__main__":

@@ -53,8 +53,10 @@ def logits_mse(student: paddle.Tensor, teacher: paddle.Tensor) -> paddle.Tensor:
     return F.mse_loss(_float32(student), _float32(teacher).detach())
 
 
-def supervised(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
+def supervised(logits: paddle.Tensor, labels: paddle.Tensor, smoothing: float = 0.0) -> paddle.Tensor:
     """Cross-entropy for classes (integer labels), mean squared error for a score (float labels).
+
+    With ``smoothing`` that share of the target is spread evenly over all classes (Szegedy et al., 1512.00567, section 7).
 
     :param logits: [batch, labels] or [batch, 1].
     :param labels: [batch].
@@ -62,7 +64,8 @@ def supervised(logits: paddle.Tensor, labels: paddle.Tensor) -> paddle.Tensor:
     logits = _float32(logits)
     if paddle.is_floating_point(labels):
         return F.mse_loss(logits.squeeze(-1), labels)
-    return F.cross_entropy(logits, labels)
+    loss = F.cross_entropy(logits, labels)
+    return loss if not smoothing else (1 - smoothing) * loss - smoothing * F.log_softmax(logits, axis=-1).mean()
 
 
 def _float32(tensor: paddle.Tensor) -> paddle.Tensor:

@@ -17,11 +17,11 @@ Objective = Callable[[Batch], Losses]
 Targets = Callable[[Batch], Captured]
 
 
-def supervised(model: Classifier) -> Objective:
+def supervised(model: Classifier, label_smoothing: float = 0.0) -> Objective:
     """Plain fine-tuning on the labels."""
 
     def objective(batch: Batch) -> Losses:
-        return {"supervised": losses.supervised(model(batch), batch["labels"])}
+        return {"supervised": losses.supervised(model(batch), batch["labels"], label_smoothing)}
 
     return objective
 

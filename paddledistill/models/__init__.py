@@ -14,6 +14,7 @@ from paddledistill.models.bilstm import MODEL_TYPE, BiLSTM, BiLSTMConfig, find_v
 from paddledistill.models.encoder import (
     FAMILIES,
     EncoderClassifier,
+    freeze,
     identify,
     load_encoder_classifier,
     new_encoder_classifier,
@@ -33,6 +34,7 @@ __all__ = [
     "TaskInfo",
     "capture",
     "find_vocabulary",
+    "freeze",
     "identify",
     "load",
     "new_bilstm",

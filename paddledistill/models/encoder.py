@@ -132,6 +132,22 @@ def new_encoder_classifier(
     return _keep_layers(model, layers, dropout) if layers or dropout is not None else model
 
 
+def freeze(model: EncoderClassifier, layers: int, embeddings: bool) -> None:
+    """Let training leave the lowest ``layers`` layers as they are, and with any of them, or if so asked, the embeddings.
+
+    :raises UserError: if there are fewer layers.
+    """
+    if layers > model.num_layers:
+        raise UserError(f"--freeze_layers {layers}: the encoder has {model.num_layers} layers")
+    frozen = [
+        *list(model.backbone.encoder.layers)[:layers],
+        *([model.backbone.embeddings] if layers or embeddings else []),
+    ]
+    for part in frozen:
+        for weight in part.parameters():
+            weight.stop_gradient = True
+
+
 def find_pretrained(source: str) -> Path | None:
     """The directory of a local or embedded encoder; None if ``source`` can only be a PaddleNLP name.
 

@@ -48,6 +48,8 @@ class Plan:
 
     ``batch_size`` is that of a process. ``max_steps`` above 0 cuts the run short. ``best_metric`` is maximised, unless it is
     ``loss``. ``amp``: ``fp16`` or ``bf16``, what a GPU computes matrix products in; None is float32.
+    ``accumulation``: batches of each process whose gradients are summed for a step. ``patience``: stop after so many evaluations
+    in a row without a better one; None never does.
     """
 
     epochs: int
@@ -58,6 +60,8 @@ class Plan:
     save_steps: int = 100
     max_steps: int = -1
     amp: str | None = None
+    accumulation: int = 1
+    patience: int | None = None
 
 
 @dataclass
@@ -68,6 +72,7 @@ class _State:
     seconds: float = 0.0
     best: float | None = None
     best_step: int = 0
+    since_best: int = 0  # evaluations
     best_metrics: dict[str, float] = field(default_factory=dict)
     window: dict[str, float] = field(default_factory=dict)  # sums of loss terms since the last log line
     window_steps: int = 0
@@ -89,7 +94,7 @@ def train(
     :raises UserError: if the loss is no longer finite.
     """
     run.begin()
-    rows_a_step = plan.batch_size * run.processes
+    rows_a_step = plan.batch_size * run.processes * plan.accumulation
     steps_per_epoch = math.ceil(len(dataset) / rows_a_step)
     total = plan.epochs * steps_per_epoch if plan.max_steps <= 0 else min(plan.max_steps, plan.epochs * steps_per_epoch)
     optimizer = build(optimization, model)
@@ -102,6 +107,9 @@ def train(
         positions = _positions(dataset, rows_a_step, plan.seed, steps_per_epoch, state.step, total)
         fed = prepared(lambda position: _portions(dataset, position[2], plan.batch_size), positions)
         for (epoch, batch_number, _), portions in fed:
+            if plan.patience and state.since_best >= plan.patience:
+                logger.info("stopped early: no better model in %d evaluations", state.since_best)
+                break
             paddle.seed((plan.seed * 1_000_003 + state.step + launch.rank() * 1_000_000_007) % 2**31)
             rate = learning_rate(optimization, state.step, total)
             optimizer.set_lr(rate)
@@ -117,7 +125,7 @@ def train(
             if state.step % plan.save_steps == 0 or state.step == total:
                 _evaluate_and_save(run, model, (optimizer, scaler), state, epoch, plan.best_metric, evaluate)
                 state.seconds = spent + time.perf_counter() - started
-    return Result(state.best_metrics, state.best_step, total, round(state.seconds, 1))
+    return Result(state.best_metrics, state.best_step, state.step, round(state.seconds, 1))
 
 
 def _positions(
@@ -212,8 +220,9 @@ def _evaluate_and_save(
     logger.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     run.log("eval", state.step, epoch, state.seconds, metrics)
     score = -metrics["loss"] if best_metric == "loss" else metrics[best_metric]
+    state.since_best += 1
     if state.best is None or score > state.best:
-        state.best, state.best_step, state.best_metrics = score, state.step, metrics
+        state.best, state.best_step, state.best_metrics, state.since_best = score, state.step, metrics, 0
         run.save_best(state.step, lambda directory: _write_model(directory, model, run, state))
     run.save_last(state.step, lambda directory: _write_state(directory, model, movers, state))
 

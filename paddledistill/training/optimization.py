@@ -14,6 +14,7 @@ class Optimization:
     """How weights move.
 
     ``warmup_steps`` above 0 beats ``warmup_proportion``; without decay the rate stays constant after the warm-up.
+    ``max_grad_norm``: gradients are scaled down to it where they are longer, all weights together.
     """
 
     learning_rate: float
@@ -23,6 +24,7 @@ class Optimization:
     warmup_steps: int = 0
     warmup_proportion: float = 0.0
     decay: bool = True
+    max_grad_norm: float | None = None
 
 
 def learning_rate(settings: Optimization, step: int, total_steps: int) -> float:
@@ -37,7 +39,8 @@ def learning_rate(settings: Optimization, step: int, total_steps: int) -> float:
 
 def build(settings: Optimization, model: nn.Layer) -> Any:
     """A Paddle optimizer; weight decay spares biases and norms. The loop sets its rate before each step."""
-    weights = list(model.parameters())
+    weights = [weight for weight in model.parameters() if not weight.stop_gradient]
+    clip = settings.max_grad_norm and nn.ClipGradByGlobalNorm(settings.max_grad_norm)
     if settings.optimizer == "adadelta":
         return paddle.optimizer.Adadelta(
             settings.learning_rate,
@@ -45,10 +48,11 @@ def build(settings: Optimization, model: nn.Layer) -> Any:
             rho=0.95,
             parameters=weights,
             weight_decay=settings.weight_decay or None,
+            grad_clip=clip,
         )
     if settings.optimizer == "adam":
         return paddle.optimizer.Adam(
-            settings.learning_rate, parameters=weights, weight_decay=settings.weight_decay or None
+            settings.learning_rate, parameters=weights, weight_decay=settings.weight_decay or None, grad_clip=clip
         )
     decayed = {
         parameter.name
@@ -57,7 +61,7 @@ def build(settings: Optimization, model: nn.Layer) -> Any:
     }
     return paddle.optimizer.AdamW(
         settings.learning_rate, beta1=0.9, beta2=0.999, epsilon=settings.adam_epsilon, parameters=weights,
-        weight_decay=settings.weight_decay, apply_decay_param_fun=decayed.__contains__,
+        weight_decay=settings.weight_decay, apply_decay_param_fun=decayed.__contains__, grad_clip=clip,
     )  # fmt: skip
 
 

@@ -91,3 +91,11 @@ def test_no_gradient_reaches_the_teacher(loss) -> None:  # type: ignore[no-untyp
     loss(student, teacher).backward()
     assert student.grad is not None
     assert teacher.grad is None
+
+
+def test_label_smoothing_spreads_a_share_of_the_target() -> None:
+    logits, labels = RNG.normal(size=(6, 3)).astype(np.float32), np.array([0, 2, 1, 1, 0, 2])
+    target = np.full((6, 3), 0.2 / 3)
+    target[np.arange(6), labels] += 0.8
+    expected = -(target * log_softmax(logits, axis=1)).sum(1).mean()
+    assert float(losses.supervised(tensor(logits), tensor(labels), 0.2)) == pytest.approx(expected, rel=1e-5)

@@ -214,3 +214,21 @@ def test_what_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     (broken / "config.json").write_text('{"model_type": ')
     with pytest.raises(UserError, match=r"config.json is not valid JSON"):
         models.load(broken)
+
+
+@pytest.mark.parametrize(("layers", "embeddings"), [(0, False), (0, True), (2, False)])
+def test_frozen_parts_learn_nothing(tiny_bert: Path, layers: int, embeddings: bool) -> None:
+    model = models.new_encoder_classifier(str(tiny_bert), TaskInfo("sst-2", ("0", "1"), False, 32))
+    models.freeze(model, layers, embeddings)
+    model(to_batch(model.encode(EXAMPLES, 32).batch([0, 1]))).square().sum().backward()
+    moving = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    assert ("network.bert.embeddings.word_embeddings.weight" in moving) == (not layers and not embeddings)
+    for number in range(4):
+        assert (f"network.bert.encoder.layers.{number}.linear1.weight" in moving) == (number >= layers)
+    assert "network.classifier.weight" in moving
+
+
+def test_more_layers_than_there_are_cannot_be_frozen(tiny_bert: Path) -> None:
+    model = models.new_encoder_classifier(str(tiny_bert), TaskInfo("sst-2", ("0", "1"), False, 32))
+    with pytest.raises(UserError, match="--freeze_layers 5: the encoder has 4 layers"):
+        models.freeze(model, 5, embeddings=False)

@@ -415,3 +415,27 @@ def test_flags_that_do_not_fit(
         )
     )
     assert "no directory" in one_line(distil("--teacher_path", tmp_path / "gone", "--output_dir", tmp_path / "a"))
+
+
+def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
+    """Each with a data order and a head of its own; a second command finds all of it done."""
+    flags = ["--model_name_or_path", tiny_bert, "--task_name", "SST-2", "--glue_dir", glue, *QUICK, "--max_steps", 3]
+    flags += ["--seeds", "1,2", "--label_smoothing", 0.1, "--max_grad_norm", 1, "--gradient_accumulation_steps", 2]
+    flags += ["--freeze_layers", 1, "--early_stopping_patience", 5, "--output_dir", tmp_path / "runs"]
+    first = run_recipe(RUN_GLUE, *flags, check=True)
+    runs = [json.loads((tmp_path / "runs" / f"seed-{seed}" / "run.json").read_text()) for seed in (1, 2)]
+    assert [run["seed"] for run in runs] == [1, 2]
+    content = json.loads((tmp_path / "runs" / "seeds.json").read_text())
+    assert content["metrics"]["accuracy"]["values"] == [100 * run["metrics"]["accuracy"] for run in runs]
+    assert first.stdout.splitlines()[0] == "best models on dev, seeds 1, 2"
+    losses = [[line["loss"] for line in read_metrics(tmp_path / "runs" / f"seed-{seed}")] for seed in (1, 2)]
+    assert losses[0] != losses[1]
+    again = run_recipe(RUN_GLUE, *flags, "--resume", check=True)
+    assert again.stderr.count("already done") == 2 and again.stdout == first.stdout
+
+
+def test_label_smoothing_of_scores_is_refused(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
+    flags = ["--model_name_or_path", tiny_bert, "--task_name", "STS-B", "--glue_dir", glue, "--label_smoothing", 0.1]
+    assert "--label_smoothing is for classes" in one_line(
+        run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "run")
+    )

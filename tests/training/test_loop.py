@@ -1,5 +1,6 @@
 """The loop and its run directory: resume to the same weights, the best model, logs, and what is refused."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -35,11 +36,12 @@ def train(tiny_bert: Path, glue_dir: Path) -> Callable[..., EncoderClassifier]:
     examples, dev = load_split(task, "train", glue_dir), load_split(task, "dev", glue_dir)
 
     def run(
-        directory: Path, die_at: int | None = None, resume: bool = False, plan: loop.Plan = PLAN, rate: float = 1e-3
-    ) -> EncoderClassifier:
+        directory: Path, die_at: int | None = None, resume: bool = False, plan: loop.Plan = PLAN, rate: float = 1e-3,
+        dropout: float | None = None,
+    ) -> EncoderClassifier:  # fmt: skip
         claimed = RunDirectory.claim(directory, ARGUMENTS, {"data": "1"}, resume=resume)
         paddle.seed(5)
-        model = models.new_encoder_classifier(str(tiny_bert), TaskInfo.of(task, 32))
+        model = models.new_encoder_classifier(str(tiny_bert), TaskInfo.of(task, 32), dropout=dropout)
         plain, dev_set = objectives.supervised(model), model.encode(dev)
         steps = 0
 
@@ -193,3 +195,31 @@ def test_a_damaged_state_is_told(train: Callable[..., EncoderClassifier], tmp_pa
     (tmp_path / "run" / "last" / "optimizer.pdopt").write_bytes(b"\x80\x04")
     with pytest.raises(UserError, match=r"the saved state .* is damaged .*--overwrite"):
         train(tmp_path / "run", resume=True)
+
+
+def test_accumulated_batches_are_one_step(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
+    """Without dropout (which has random numbers of its own in each batch): two batches of 4 learn as one of 8."""
+    plan = dataclasses.replace(PLAN, batch_size=8, logging_steps=1)
+    whole = train(tmp_path / "whole", plan=plan, dropout=0.0)
+    parts = train(tmp_path / "parts", plan=dataclasses.replace(plan, batch_size=4, accumulation=2), dropout=0.0)
+    losses = [[line["loss"] for line in read_metrics(tmp_path / run)] for run in ("whole", "parts")]
+    assert len(losses[0]) == 6 + 2
+    np.testing.assert_allclose(losses[1], losses[0], atol=1e-5)
+    for name, expected in weights(whole).items():
+        np.testing.assert_allclose(weights(parts)[name], expected, atol=1e-4, err_msg=name)
+
+
+def test_a_run_that_gets_no_better_stops(
+    train: Callable[..., EncoderClassifier], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = dataclasses.replace(PLAN, epochs=50, save_steps=1, patience=3)
+    with caplog.at_level("INFO"):
+        train(tmp_path / "run", plan=plan, rate=1e-9)
+    assert "stopped early: no better model in 3 evaluations" in caplog.text
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["steps"] == run["best_step"] + 3
+    assert len([line for line in read_metrics(tmp_path / "run") if line["kind"] == "eval"]) == run["steps"]
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", plan=plan, rate=1e-9, die_at=3)
+    train(tmp_path / "killed", plan=plan, rate=1e-9, resume=True)
+    assert json.loads((tmp_path / "killed" / "run.json").read_text())["steps"] == run["steps"]

@@ -75,3 +75,36 @@ def test_state_survives_another_order_of_parameter_names(kind: str, tmp_path: Pa
     step(second, resumed)
     for name, tensor in first.state_dict().items():
         np.testing.assert_array_equal(second.state_dict()[name].numpy(), tensor.numpy())
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_frozen_weights_stay_and_take_no_part(kind: str) -> None:
+    network = Network()
+    network.dense.weight.stop_gradient = True
+    before = network.dense.weight.numpy().copy()
+    bias = network.dense.bias.numpy().copy()
+    optimizer = optimization.build(Optimization(0.1, kind, weight_decay=0.1), network)
+    (network(paddle.to_tensor([[1.0, 2.0, 4.0]])) * paddle.to_tensor([1.0, 0.0, 0.0])).sum().backward()
+    optimizer.step()
+    np.testing.assert_array_equal(network.dense.weight.numpy(), before)
+    assert np.abs(network.dense.bias.numpy() - bias).max() > 1e-4
+
+
+@pytest.mark.parametrize("longest", [0.5, 1000.0])
+def test_gradients_are_clipped_all_together(longest: float) -> None:
+    """With a huge epsilon AdamW moves in proportion to the gradient, so that the step shows what was clipped."""
+    rate, epsilon = 1.0, 1e6
+    network = Network()
+    before = {name: weight.numpy().copy() for name, weight in network.named_parameters()}
+    settings = Optimization(rate, adam_epsilon=epsilon, max_grad_norm=longest)
+    optimizer = optimization.build(settings, network)
+    loss = (network(paddle.to_tensor([[1.0, 2.0, 4.0], [0.5, -1.0, 2.0]])) * paddle.to_tensor([5.0, -3.0, 1.0])).sum()
+    loss.backward()
+    gradients = {name: weight.grad.numpy().copy() for name, weight in network.named_parameters()}
+    norm = np.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+    optimizer.step()
+    scale = min(1.0, longest / norm)
+    assert (scale < 1) == (longest == 0.5)
+    for name, weight in network.named_parameters():
+        moved = (before[name] - weight.numpy()) * epsilon / rate
+        np.testing.assert_allclose(moved, gradients[name] * scale, rtol=0.05, atol=0.2, err_msg=name)
