@@ -7,6 +7,7 @@ The result is a teacher for the recipes in examples/, or, with --init_from_layer
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, parallel
@@ -55,6 +56,11 @@ def build_parser() -> cli.Parser:
     )
     training.add_argument("--freeze_embeddings", action="store_true", help="keep the embeddings as they are")
     cli.add_run_flags(parser, seed=42)
+    parser.add_argument_group("evaluation").add_argument(
+        "--do_eval",
+        action="store_true",
+        help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json",
+    )
     several = parser.add_argument_group("several runs")
     several.add_argument(
         "--seeds", type=cli.int_list, help="one run for each, in OUTPUT_DIR/seed-N, then mean and standard deviation, e.g. 1,2,3"
@@ -63,7 +69,10 @@ def build_parser() -> cli.Parser:
 
 
 def main(args: argparse.Namespace) -> None:
-    """One run, or one for each seed and what they have in common."""
+    """One run, or one for each seed and what they have in common, or an evaluation alone."""
+    if args.do_eval:
+        evaluate_only(args)
+        return
     if not args.seeds:
         fine_tune(args)
         return
@@ -82,10 +91,12 @@ def fine_tune(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.distill import objectives
+    from paddledistill.files import read_json, write_json
+    from paddledistill.report.analysis import analyse
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
-    from paddledistill.training.evaluation import evaluate
-    from paddledistill.training.run_directory import RunDirectory
+    from paddledistill.training.evaluation import evaluate, predict
+    from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
     if args.label_smoothing and task.is_regression:
@@ -114,7 +125,47 @@ def fine_tune(args: argparse.Namespace) -> None:
         cli.plan(args, task.best_metric, patience=args.early_stopping_patience),
         lambda: evaluate(model, dev_sets, task.metrics),
     )
+    if parallel.is_main():
+        best = models.load(run.path)
+        analysis = analyse(predict(best, dev_sets["dev"]), dev["dev"], best.labels)
+        metrics = best_model(run.path) / "metrics.json"
+        write_json(metrics, {**read_json(metrics), "analysis": analysis})
+        logger.info(in_words(analysis))
     run.finish(result, rows=len(examples))
+
+
+def evaluate_only(args: argparse.Namespace) -> None:
+    """Metrics and analysis of a model that is there, on the dev set; nothing is trained."""
+    from paddledistill import models, runtime
+    from paddledistill.data.reading import load_dev_sets
+    from paddledistill.distill.teacher import load_teacher
+    from paddledistill.files import write_json
+    from paddledistill.report.analysis import analyse
+    from paddledistill.tasks import get_task
+    from paddledistill.training.evaluation import evaluate, predict
+
+    task = get_task(args.task_name, args.data_dir)
+    dev = load_dev_sets(task, args.data_dir)
+    target = Path(args.output_dir) / "evaluation.json"
+    if target.exists() and not args.overwrite:
+        raise UserError(f"{target} is there already: --overwrite replaces it, or choose another --output_dir")
+    runtime.start(args.device, args.seed, args.amp)
+    model = load_teacher(args.model_name_or_path, task)
+    sets = {name: model.encode(rows, args.max_seq_length) for name, rows in dev.items()}
+    metrics = evaluate(model, sets, task.metrics)
+    analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
+    if parallel.is_main():
+        write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
+    logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+    logger.info(in_words(analysis))
+
+
+def in_words(analysis: dict[str, Any]) -> str:
+    """The analysis in a line."""
+    if "ece" not in analysis:
+        return f"mean absolute error {analysis['mean_absolute_error']:.3f}"
+    classes = ", ".join(f"{name} {scores['f1']:.1f}" for name, scores in analysis["classes"].items())
+    return f"F1 of each class: {classes}; calibration error {analysis['ece']:.1f} points"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from paddledistill.files import read_json, write_json
 
@@ -13,7 +14,7 @@ def summarise(runs: Sequence[Path], target: Path) -> str:
     :returns: a line a metric, in points of 100 but for the loss.
     """
     contents = [read_json(run / "run.json") for run in runs]
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in contents[0]["metrics"]:
         values = [content["metrics"][name] * (1 if name.endswith("loss") else 100) for content in contents]
         spread = statistics.stdev(values) if len(values) > 1 else None

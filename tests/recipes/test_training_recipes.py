@@ -439,3 +439,20 @@ def test_label_smoothing_of_scores_is_refused(run_recipe: Run, tiny_bert: Path, 
     assert "--label_smoothing is for classes" in one_line(
         run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "run")
     )
+
+
+def test_a_run_says_where_its_best_model_errs(teacher: Path, run_recipe: Run, glue: Path, tmp_path: Path) -> None:
+    """Beside the metrics of the best model; evaluation alone says the same."""
+    metrics = json.loads((best_model(teacher) / "metrics.json").read_text())
+    analysis = metrics["analysis"]
+    assert sum(map(sum, analysis["confusion"])) == 12 and analysis["labels"] == ["0", "1"]
+    right = sum(analysis["confusion"][number][number] for number in range(2))
+    assert metrics["accuracy"] == pytest.approx(right / 12)
+    assert len(analysis["worst"]) == 12 - right
+    flags = ["--do_eval", "--model_name_or_path", teacher, "--task_name", "SST-2", "--glue_dir", glue, *QUICK]
+    done = run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out", check=True)
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert found["analysis"]["confusion"] == analysis["confusion"]
+    assert found["metrics"]["accuracy"] == pytest.approx(metrics["accuracy"])
+    assert "calibration error" in done.stderr
+    assert "--overwrite replaces it" in one_line(run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out"))
