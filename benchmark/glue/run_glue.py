@@ -56,7 +56,14 @@ def build_parser() -> cli.Parser:
     )
     training.add_argument("--freeze_embeddings", action="store_true", help="keep the embeddings as they are")
     cli.add_run_flags(parser, seed=42)
-    parser.add_argument_group("evaluation").add_argument(
+    evaluation = parser.add_argument_group("evaluation")
+    evaluation.add_argument(
+        "--do_predict",
+        action="store_true",
+        help="also answer the test files by the best model, for the GLUE server: NAME.tsv, and submission.zip of all there",
+    )
+    evaluation.add_argument("--predict_dir", type=Path, help="where answers go; one for all tasks (default: OUTPUT_DIR/submission)")
+    evaluation.add_argument(
         "--do_eval",
         action="store_true",
         help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json",
@@ -90,6 +97,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
+    from paddledistill.data.submission import test_sets
     from paddledistill.distill import objectives
     from paddledistill.files import read_json, write_json
     from paddledistill.report.analysis import analyse
@@ -104,6 +112,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     inputs = {"encoder": models.identify(args.model_name_or_path)}
     examples, dev = load_training(task, args.data_dir, limit=args.limit), load_dev_sets(task, args.data_dir)
     inputs["data"] = digest_examples(examples, *dev.values())
+    tests = test_sets(task, args.data_dir) if args.do_predict else {}
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
@@ -127,6 +136,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     )
     if parallel.is_main():
         best = models.load(run.path)
+        answer_tests(args, task, best, tests)
         analysis = analyse(predict(best, dev_sets["dev"]), dev["dev"], best.labels)
         metrics = best_model(run.path) / "metrics.json"
         write_json(metrics, {**read_json(metrics), "analysis": analysis})
@@ -138,6 +148,7 @@ def evaluate_only(args: argparse.Namespace) -> None:
     """Metrics and analysis of a model that is there, on the dev set; nothing is trained."""
     from paddledistill import models, runtime
     from paddledistill.data.reading import load_dev_sets
+    from paddledistill.data.submission import test_sets
     from paddledistill.distill.teacher import load_teacher
     from paddledistill.files import write_json
     from paddledistill.report.analysis import analyse
@@ -146,6 +157,7 @@ def evaluate_only(args: argparse.Namespace) -> None:
 
     task = get_task(args.task_name, args.data_dir)
     dev = load_dev_sets(task, args.data_dir)
+    tests = test_sets(task, args.data_dir) if args.do_predict else {}
     target = Path(args.output_dir) / "evaluation.json"
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} is there already: --overwrite replaces it, or choose another --output_dir")
@@ -155,9 +167,21 @@ def evaluate_only(args: argparse.Namespace) -> None:
     metrics = evaluate(model, sets, task.metrics)
     analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
     if parallel.is_main():
+        answer_tests(args, task, model, tests)
         write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
     logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     logger.info(in_words(analysis))
+
+
+def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[str, Any]) -> None:
+    """Write what the GLUE server takes, for the test sets that were asked for."""
+    from paddledistill.data import submission
+    from paddledistill.training.evaluation import predict
+
+    directory = args.predict_dir or Path(args.output_dir) / "submission"
+    for split, examples in tests.items():
+        logits = predict(model, model.encode(examples, args.max_seq_length))
+        logger.info("answers to %s: %s", split, submission.write(task, split, logits, directory, args.data_dir))
 
 
 def in_words(analysis: dict[str, Any]) -> str:

@@ -449,10 +449,23 @@ def test_a_run_says_where_its_best_model_errs(teacher: Path, run_recipe: Run, gl
     right = sum(analysis["confusion"][number][number] for number in range(2))
     assert metrics["accuracy"] == pytest.approx(right / 12)
     assert len(analysis["worst"]) == 12 - right
-    flags = ["--do_eval", "--model_name_or_path", teacher, "--task_name", "SST-2", "--glue_dir", glue, *QUICK]
+    flags = [
+        "--do_eval",
+        "--do_predict",
+        "--model_name_or_path",
+        teacher,
+        "--task_name",
+        "SST-2",
+        "--glue_dir",
+        glue,
+        *QUICK,
+    ]
     done = run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out", check=True)
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert found["analysis"]["confusion"] == analysis["confusion"]
     assert found["metrics"]["accuracy"] == pytest.approx(metrics["accuracy"])
     assert "calibration error" in done.stderr
+    answers = (tmp_path / "out" / "submission" / "SST-2.tsv").read_text().splitlines()
+    assert answers[0] == "index\tprediction" and len(answers) == 13
+    assert (tmp_path / "out" / "submission" / "submission.zip").is_file()
     assert "--overwrite replaces it" in one_line(run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out"))
