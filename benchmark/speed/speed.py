@@ -629,8 +629,9 @@ def measure(name: str, claim: Claim, turns: int) -> list[dict[str, Any]]:
 
 def results(args: argparse.Namespace, bench: Bench, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The file of results."""
+    vectors = f" --glove_embs {bench.glove.name}" if bench.glove else ""
     return {
-        "command": "python benchmark/speed/speed.py all --data_dir glue --results docs/results/speed.json",
+        "command": f"python benchmark/speed/speed.py all --data_dir glue{vectors} --results docs/results/speed.json",
         "machine": runtime.machine(),
         "versions": runtime.versions(),
         "date": time.strftime("%Y-%m-%d"),
