@@ -67,7 +67,7 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
         (["--rate", "-1"], "must be a number above 0, got '-1'"),
         (["--rate", "nan"], "must be a number above 0, got 'nan'"),
         (["--share", "1.5"], "must be a number from 0 to 1, got '1.5'"),
-        (["--layers", "1,x"], "must be layer numbers like 1,3,5, got '1,x'"),
+        (["--layers", "1,x"], "must be different numbers like 1,3,5, got '1,x'"),
         (["--nothing"], "unrecognized arguments: --nothing"),
     ],
 )
