@@ -142,6 +142,21 @@ def per_second(seconds: Sequence[float], per_step: float = 1.0) -> float:
     return per_step / statistics.median(seconds)
 
 
+def loops(bench: Bench, claim: str, *flags: object, per_step: float = 1.0) -> Sides:
+    """The plain loop as installed and tuned, in units a second."""
+    given = (*flags, "--steps", bench.size.plain_steps)
+    return {
+        "loop": lambda: per_second(bench.plain(claim, False, *given)["seconds"], per_step),
+        "tuned": lambda: per_second(bench.plain(claim, True, *given)["seconds"], per_step),
+    }
+
+
+def plain_tinybert(bench: Bench) -> list[object]:
+    """Models and text of the loop's TinyBERT."""
+    text = bench.data_dir / "SST-2/train.tsv"
+    return ["--teacher", bench.teacher, "--student", bench.work / "student", "--data", text]
+
+
 def task_distill(bench: Bench, stage: str, run: str, *flags: object) -> tuple[float, Path]:
     """Run a stage on SST-2; wall seconds and the run directory."""
     target = bench.work / run
@@ -156,15 +171,6 @@ def task_distill(bench: Bench, stage: str, run: str, *flags: object) -> tuple[fl
 def tinybert_intermediate(bench: Bench) -> Claim:
     """6 to 3 layers, batches of 32; ours without dropout, as its recipe says, and once with the loop's."""
     size = bench.size
-    plain = [
-        "--teacher",
-        bench.teacher,
-        "--student",
-        bench.work / "student",
-        "--data",
-        bench.data_dir / "SST-2/train.tsv",
-    ]
-    plain += ["--steps", size.plain_steps]
 
     def ours(name: str, *flags: object) -> float:
         return steady(task_distill(bench, "intermediate", name, "--max_steps", size.steps, *flags)[1])
@@ -172,8 +178,7 @@ def tinybert_intermediate(bench: Bench) -> Claim:
     sides: Sides = {
         "ours": lambda: ours("intermediate", "--dropout", 0),
         "dropout": lambda: ours("intermediate-dropout"),
-        "loop": lambda: per_second(bench.plain("tinybert-intermediate", False, *plain)["seconds"]),
-        "tuned": lambda: per_second(bench.plain("tinybert-intermediate", True, *plain)["seconds"]),
+        **loops(bench, "tinybert-intermediate", *plain_tinybert(bench)),
     }
     tokens = 32 * bench.tokens["bert"]
     flop = encoder_flop(tokens, bench.tokens["bert"], LAYERS) + 3 * encoder_flop(
@@ -193,15 +198,6 @@ def tinybert_intermediate(bench: Bench) -> Claim:
 def tinybert_prediction(bench: Bench) -> Claim:
     """The teacher's logits computed once and read back; ``-whole-run``: all that a run of some epochs takes, its start included."""
     size = bench.size
-    plain = [
-        "--teacher",
-        bench.teacher,
-        "--student",
-        bench.work / "student",
-        "--data",
-        bench.data_dir / "SST-2/train.tsv",
-    ]
-    plain += ["--steps", size.plain_steps]
     whole: list[float] = []
 
     def ours() -> float:
@@ -214,8 +210,7 @@ def tinybert_prediction(bench: Bench) -> Claim:
     sides: Sides = {
         "ours": ours,
         "whole": lambda: whole[-1],
-        "loop": lambda: per_second(bench.plain("tinybert-prediction", False, *plain)["seconds"]),
-        "tuned": lambda: per_second(bench.plain("tinybert-prediction", True, *plain)["seconds"]),
+        **loops(bench, "tinybert-prediction", *plain_tinybert(bench)),
     }
     tokens = 32 * bench.tokens["bert"]
     floor = bench.rate * 1e9 / (3 * encoder_flop(tokens, bench.tokens["bert"], STUDENT_LAYERS))
@@ -227,7 +222,6 @@ def bilstm_distillation(bench: Bench) -> Claim:
     """Hidden 300, batches of 128, the teacher's logits computed once and read back."""
     size = bench.size
     plain = ["--teacher", bench.teacher, "--data", bench.data_dir / "SST-2/train.tsv", "--batch_size", 128]
-    plain += ["--steps", size.plain_steps]
     whole: list[float] = []
 
     def ours() -> float:
@@ -244,8 +238,7 @@ def bilstm_distillation(bench: Bench) -> Claim:
     sides: Sides = {
         "ours": ours,
         "whole": lambda: whole[-1],
-        "loop": lambda: per_second(bench.plain("bilstm-distillation", False, *plain)["seconds"]),
-        "tuned": lambda: per_second(bench.plain("bilstm-distillation", True, *plain)["seconds"]),
+        **loops(bench, "bilstm-distillation", *plain),
     }
     floor = bench.rate * 1e9 / (3 * lstm_flop(128 * (bench.tokens["bert"] - 2), HIDDEN, HIDDEN))
     return Claim("steps/s", sides, against_loop("bilstm-distillation"), "examples/bert_to_bilstm/distill.py", floor,
@@ -358,12 +351,10 @@ def fine_tuning(
 def training_step(bench: Bench) -> Claim:
     """32 x 64 tokens, 6 layers of 384, dropout 0, in rows a second: ours by one process and by two."""
     data, steps = long_rows(bench), max(6, bench.size.steps // 6)
-    plain = ["--student", bench.teacher, "--length", LENGTH, "--steps", bench.size.plain_steps]
     sides: Sides = {
         "one": lambda: fine_tuning(bench, "step-one", "long", data, steps, 1, None),
         "two": lambda: fine_tuning(bench, "step-two", "long", data, steps, 2, None),
-        "loop": lambda: per_second(bench.plain("training-step", False, *plain)["seconds"], 32),
-        "tuned": lambda: per_second(bench.plain("training-step", True, *plain)["seconds"], 32),
+        **loops(bench, "training-step", "--student", bench.teacher, "--length", LENGTH, per_step=32),
     }
     rows = {"training-step": ("one", "loop", LOOP), "training-step-vs-tuned": ("one", "tuned", TUNED)}
     if bench.torch:
