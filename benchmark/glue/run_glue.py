@@ -46,13 +46,21 @@ def build_parser() -> cli.Parser:
     training = cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3)
     cli.add_adamw_flags(training)
     training.add_argument(
-        "--label_smoothing", type=cli.probability, default=0.0, help="share of each label that is spread over all labels"
+        "--label_smoothing",
+        type=cli.probability,
+        default=0.0,
+        help="share of each label that is spread over all labels",
     )
     training.add_argument(
-        "--early_stopping_patience", type=cli.positive_int, help="stop after so many evaluations in a row without a better model"
+        "--early_stopping_patience",
+        type=cli.positive_int,
+        help="stop after so many evaluations in a row without a better model",
     )
     training.add_argument(
-        "--freeze_layers", type=cli.non_negative_int, default=0, help="keep the lowest so many layers, and the embeddings, as they are"
+        "--freeze_layers",
+        type=cli.non_negative_int,
+        default=0,
+        help="keep the lowest so many layers, and the embeddings, as they are",
     )
     training.add_argument("--freeze_embeddings", action="store_true", help="keep the embeddings as they are")
     cli.add_run_flags(parser, seed=42)
@@ -62,7 +70,9 @@ def build_parser() -> cli.Parser:
         action="store_true",
         help="also answer the test files by the best model, for the GLUE server: NAME.tsv, and submission.zip of all there",
     )
-    evaluation.add_argument("--predict_dir", type=Path, help="where answers go; one for all tasks (default: OUTPUT_DIR/submission)")
+    evaluation.add_argument(
+        "--predict_dir", type=Path, help="where answers go; one for all tasks (default: OUTPUT_DIR/submission)"
+    )
     evaluation.add_argument(
         "--do_eval",
         action="store_true",
@@ -70,7 +80,9 @@ def build_parser() -> cli.Parser:
     )
     several = parser.add_argument_group("several runs")
     several.add_argument(
-        "--seeds", type=cli.int_list, help="one run for each, in OUTPUT_DIR/seed-N, then mean and standard deviation, e.g. 1,2,3"
+        "--seeds",
+        type=cli.int_list,
+        help="one run for each, in OUTPUT_DIR/seed-N, then mean and standard deviation, e.g. 1,2,3",
     )
     return parser
 
@@ -146,7 +158,7 @@ def fine_tune(args: argparse.Namespace) -> None:
 
 def evaluate_only(args: argparse.Namespace) -> None:
     """Metrics and analysis of a model that is there, on the dev set; nothing is trained."""
-    from paddledistill import models, runtime
+    from paddledistill import runtime
     from paddledistill.data.reading import load_dev_sets
     from paddledistill.data.submission import test_sets
     from paddledistill.distill.teacher import load_teacher
