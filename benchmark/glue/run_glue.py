@@ -113,6 +113,7 @@ def fine_tune(args: argparse.Namespace) -> None:
     from paddledistill.distill import objectives
     from paddledistill.files import read_json, write_json
     from paddledistill.report.analysis import analyse
+    from paddledistill.report.published import beside
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate, predict
@@ -154,6 +155,8 @@ def fine_tune(args: argparse.Namespace) -> None:
         write_json(metrics, {**read_json(metrics), "analysis": analysis})
         logger.info(in_words(analysis))
     run.finish(result, rows=len(examples))
+    for line in beside(args.model_name_or_path, task.name, result.metrics):
+        logger.info(line)
 
 
 def evaluate_only(args: argparse.Namespace) -> None:

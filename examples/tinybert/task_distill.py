@@ -93,6 +93,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.distill.layer_maps import layer_map
     from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
     from paddledistill.files import digest
+    from paddledistill.report.published import beside
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate, mean_losses
@@ -156,6 +157,8 @@ def main(args: argparse.Namespace) -> None:
             lambda: evaluate(student, dev_sets, task.metrics),
         )
         run.finish(result, rows=len(examples))
+        for line in beside(args.model_name_or_path, task.name, result.metrics):
+            logger.info(line)
 
 
 if __name__ == "__main__":

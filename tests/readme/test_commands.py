@@ -51,3 +51,27 @@ def test_glue_commands_run_as_written(
     outputs = [flags[flags.index("--output_dir") + 1] for _, *flags in found if "--output_dir" in flags]
     assert all((tmp_path / output / "best_model" / "model_state.pdparams").is_file() for output in outputs)
     assert (glue_dir / "SST-2" / "train_aug.tsv").is_file()
+
+
+def glue_recipes() -> list[list[str]]:
+    """The commands of benchmark/glue/README.rst that name a single task of bert-base-uncased."""
+    text = (ROOT / "benchmark" / "glue" / "README.rst").read_text(encoding="utf-8").replace("\\\n", " ")
+    typed = [shlex.split(line)[1:] for line in re.findall(r"^    (python .+)$", text, flags=re.MULTILINE)]
+    return [command for command in typed if "bert-base-uncased" in command]
+
+
+def test_every_task_of_glue_has_a_recipe() -> None:
+    named = [command[command.index("--task_name") + 1] for command in glue_recipes()]
+    assert named == ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI"]
+    assert all(f"./tmp/{name}" in command for name, command in zip(named, glue_recipes(), strict=True))
+
+
+@pytest.mark.slow
+def test_recipes_of_glue_run_as_written(
+    run_recipe: Callable[..., "subprocess.CompletedProcess[str]"], glue_dir: Path, tmp_path: Path, tiny_bert: Path
+) -> None:
+    for script, *flags in glue_recipes():
+        replaced = [str(tiny_bert) if flag == "bert-base-uncased" else flag for flag in flags]
+        run_recipe(script, *replaced, "--max_steps", 1, "--glue_dir", glue_dir, cwd=tmp_path, check=True)
+        model = tmp_path / flags[flags.index("--output_dir") + 1] / "best_model"
+        assert (model / "model_state.pdparams").is_file() and (model / "metrics.json").is_file()
