@@ -74,7 +74,7 @@ def kill_one_of_two(flags: list[object], run: Path) -> str:
 def test_a_run_whose_process_died_goes_on_with_any_number(
     run_recipe: Run, tiny_bert: Path, glue_dir: Path, tmp_path: Path
 ) -> None:
-    flags = fine_tune(tiny_bert, glue_dir, "--batch_size", 5, "--num_train_epochs", 40)
+    flags = fine_tune(tiny_bert, glue_dir, "--batch_size", 5, "--num_train_epochs", 20)
     said = kill_one_of_two(flags, tmp_path / "killed")
     assert "process 2 of 2 was killed by SIGKILL" in said and "Traceback" not in said
     shutil.copytree(tmp_path / "killed", tmp_path / "kept", symlinks=True)

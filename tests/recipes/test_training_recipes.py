@@ -246,7 +246,7 @@ def test_a_killed_run_resumes_to_the_same_weights(run_recipe: Run, tiny_bert: Pa
         glue,
         *QUICK,
         "--num_train_epochs",
-        40,
+        16,
         "--logging_steps",
         1,
     ]
