@@ -155,8 +155,9 @@ def fine_tune(args: argparse.Namespace) -> None:
         write_json(metrics, {**read_json(metrics), "analysis": analysis})
         logger.info(in_words(analysis))
     run.finish(result, rows=len(examples))
-    for line in beside(args.model_name_or_path, task.name, result.metrics):
-        logger.info(line)
+    if not args.init_from_layers:  # of some of its layers nothing is published
+        for line in beside(args.model_name_or_path, task.name, result.metrics):
+            logger.info(line)
 
 
 def evaluate_only(args: argparse.Namespace) -> None:
@@ -180,12 +181,12 @@ def evaluate_only(args: argparse.Namespace) -> None:
     model = load_teacher(args.model_name_or_path, task)
     sets = {name: model.encode(rows, args.max_seq_length) for name, rows in dev.items()}
     metrics = evaluate(model, sets, task.metrics)
-    analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
     if parallel.is_main():
         answer_tests(args, task, model, tests)
+        analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
         write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
-    logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    logger.info(in_words(analysis))
+        logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
+        logger.info(in_words(analysis))
 
 
 def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[str, Any]) -> None:

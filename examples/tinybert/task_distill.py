@@ -157,8 +157,9 @@ def main(args: argparse.Namespace) -> None:
             lambda: evaluate(student, dev_sets, task.metrics),
         )
         run.finish(result, rows=len(examples))
-        for line in beside(args.model_name_or_path, task.name, result.metrics):
-            logger.info(line)
+        if not args.init_from_layers:  # of some of its layers nothing is published
+            for line in beside(args.model_name_or_path, task.name, result.metrics):
+                logger.info(line)
 
 
 if __name__ == "__main__":
