@@ -7,9 +7,6 @@ skipped, a killed one goes on where it was: run the same command again.
 
 import argparse
 import logging
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
-from paddledistill.files import read_json, write_json
+from paddledistill import cli, recipe
+from paddledistill.files import write_json
 
 logger = logging.getLogger("demo")
 
-ROOT = Path(__file__).resolve().parents[2]
 TASK = "movie-reviews"
 ENCODER = "--model_name_or_path minilm-l6"
 STUDENT = f"{ENCODER} --init_from_layers 1,3,5 --dropout 0"
@@ -127,19 +123,19 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     """Teacher, augmentation, and the students with and without a teacher."""
     task = f"--task_name {TASK} --max_seq_length 64 --seed {seed} --resume --logging_steps 20"
     limit = f"--limit {size.sentences}" if size.sentences else ""
-    step(
+    recipe.run(
         "the teacher",
         f"benchmark/glue/run_glue.py {ENCODER} {task} {limit} --save_steps 150 --learning_rate {size.learning_rate} "
         f"--num_train_epochs {size.teacher_epochs}",
         output_dir=at.teacher,
     )
-    step(
+    recipe.run(
         "augmented text",
         f"examples/tinybert/data_augmentation.py --pretrained_bert_model minilm-l6 --task_name {TASK} {limit} --N {size.draws} "
         f"--seed {seed} --resume",
         data_dir=at.data,
     )
-    step(
+    recipe.run(
         "TinyBERT, distilled",
         f"examples/tinybert/task_distill.py {STUDENT} {task} --use_aug --save_steps 250 "
         f"--learning_rate 2e-4 --num_train_epochs {size.intermediate_epochs} "
@@ -148,8 +144,8 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
         teacher_path=at.teacher,
         output_dir=at.tinybert,
     )
-    updates = steps_of(at.tinybert / "intermediate") + steps_of(at.tinybert)
-    step(
+    updates = recipe.steps_of(at.tinybert / "intermediate") + recipe.steps_of(at.tinybert)
+    recipe.run(
         "TinyBERT without a teacher",
         f"benchmark/glue/run_glue.py {STUDENT} {task} {limit} --save_steps 250 --learning_rate {size.learning_rate} "
         f"--num_train_epochs {updates} --max_steps {updates}",
@@ -159,34 +155,18 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
         f"{task.replace('--logging_steps', '--log_freq')} {limit} --emb_dim 200 --hidden_size 150 --batch_size 128 "
         "--optimizer adam --lr 0.001"
     )
-    step(
+    recipe.run(
         "BiLSTM, distilled",
         f"examples/bert_to_bilstm/distill.py {bilstm} --dropout_prob 0.2 --n_iter {size.copies} --max_epoch {size.bilstm_epochs}",
         teacher_dir=at.teacher,
         output_dir=at.bilstm,
     )
-    updates = steps_of(at.bilstm)
-    step(
+    updates = recipe.steps_of(at.bilstm)
+    recipe.run(
         "BiLSTM without a teacher",
         f"examples/bert_to_bilstm/small.py {bilstm} --dropout_prob 0.4 --max_epoch {updates} --max_steps {updates}",
         output_dir=at.bilstm_alone,
     )
-
-
-def step(what: str, command: str, **paths: Path) -> None:
-    """Run one recipe as a user would, and stop the demo if it fails."""
-    script, *flags = shlex.split(command)
-    for name, path in paths.items():
-        flags += [f"--{name}", str(path)]
-    logger.info("\n== %s\n   python %s", what, shlex.join([script, *flags]))
-    code = subprocess.run([sys.executable, str(ROOT / script), *flags], check=False).returncode
-    if code:
-        sys.exit(code)
-
-
-def steps_of(run: Path) -> int:
-    """How many updates a complete run made: the student without a teacher gets as many."""
-    return int(read_json(run / "run.json")["steps"])
 
 
 def report(places: Sequence[Places], output: Path, args: argparse.Namespace, size: Size, seconds: float | None) -> None:

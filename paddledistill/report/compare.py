@@ -214,6 +214,7 @@ def _row(
         minutes=round(sum(run["seconds"] for run in measured.runs) / 60, 2),
         train_rows=measured.runs[-1].get("rows"),
         train_steps=sum(run["steps"] for run in measured.runs),
+        setting=None,
         command=" && ".join(dict.fromkeys(run["command"] for run in measured.runs)),
     )
 

@@ -1,10 +1,13 @@
-"""Figures that PaddleNLP publishes for its examples, to be told beside one's own. None of them was measured here."""
+"""Figures that others publish for their models, to be told beside one's own. None of them was measured here."""
 
 from collections.abc import Mapping
+from typing import cast, get_type_hints
 
-_DEV = "PaddleNLP's figure on dev"
+from paddledistill.report.table import Row
 
-# System -> task -> metric, named as an evaluation names it -> points of 100.
+# Whose the figures of a system are, where it is not PaddleNLP.
+_AUTHORS = {"MiniLM-L6-H384": "its authors'"}
+# System -> task -> metric, named as an evaluation names it -> points of 100, on dev.
 FIGURES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "bert-base-uncased": {
         "sst-2": {"accuracy": 93.00},
@@ -25,6 +28,11 @@ FIGURES: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "mnli": {"accuracy": 84.57, "dev_mismatched/accuracy": 84.63},
         "qnli": {"accuracy": 91.36},
     },
+    "MiniLM-L6-H384": {
+        "sst-2": {"accuracy": 91.5},
+        "cola": {"matthews": 47.5},
+        "mnli": {"accuracy": 83.3},
+    },
     "BiLSTM": {
         "sst-2": {"accuracy": 85.44},
         "qqp": {"accuracy": 85.66, "f1": 79.97},
@@ -43,8 +51,19 @@ def beside(system: str, task: str, metrics: Mapping[str, float]) -> list[str]:
 
     :param system: a key of :data:`FIGURES`; others have none. :param metrics: from 0 to 1, as an evaluation gives them.
     """
+    whose = _AUTHORS.get(system, "PaddleNLP's")
     return [
-        f"{name} {100 * metrics[name]:.2f}; {_DEV} for {system}: {figure:.2f} ({100 * metrics[name] - figure:+.2f})"
+        f"{name} {100 * metrics[name]:.2f}; {whose} figure on dev for {system}: {figure:.2f} ({100 * metrics[name] - figure:+.2f})"
         for name, figure in FIGURES.get(system, {}).get(task, {}).items()
         if name in metrics
     ]
+
+
+def row(system: str, task: str, metric: str) -> Row | None:
+    """A published figure as a row of results; None where there is none."""
+    figure = FIGURES.get(system, {}).get(task, {}).get(metric)
+    if figure is None:
+        return None
+    unknown = dict.fromkeys(get_type_hints(Row))
+    known = {"task": task, "system": system, "role": "published", "split": "dev", "metric": metric}
+    return cast(Row, unknown | known | {"values": [figure], "mean": figure, "command": "published, not run here"})

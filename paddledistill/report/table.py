@@ -14,7 +14,10 @@ _T = TypeVar("_T")
 
 
 class Row(TypedDict):
-    """One metric of one system on one split; ``None`` where it does not apply or was not published."""
+    """One metric of one system on one split; ``None`` where it does not apply or was not published.
+
+    ``setting``: what of its training is worth a column, such as learning rate and epochs.
+    """
 
     task: str
     system: str
@@ -35,6 +38,7 @@ class Row(TypedDict):
     minutes: float | None
     train_rows: int | None
     train_steps: int | None
+    setting: str | None
     command: str
 
 
@@ -167,52 +171,63 @@ def figure(value: float | None) -> str:
 
 def caption(rows: Sequence[Row]) -> str:
     """How to read the table: seeds, units."""
-    seeds = max((len(row["values"]) for row in rows), default=0)
-    spread = "one seed" if seeds < 2 else f"mean ± standard deviation over {seeds} seeds"
+    seeds = sorted({len(row["values"]) for row in rows if row["role"] != "published"}) or [0]
+    several = f"{seeds[0]} to {seeds[-1]}" if seeds[0] < seeds[-1] else seeds[-1]
+    spread = "one seed" if seeds[-1] < 2 else f"mean ± standard deviation over {several} seeds"
+    others = "Published: figures of others, not run here. " if any(row["role"] == "published" for row in rows) else ""
     return (
-        f"Scores in points of 100, {spread}. Kept: share of the teacher's score. MB: the model directory, in millions of bytes. "
+        f"Scores in points of 100, {spread}. {others}Kept: share of the teacher's score. MB: the model directory, in millions of bytes. "
         "ms and speed-up: at batch 1 / at batch 32."
     )
 
 
 def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """The header and the body of the table: a line for each system, a score column for each split and metric.
+    """The header and the body of the table: a line for each system; columns that no row fills are left out.
 
-    Columns that no row fills are left out; the first line of a task is its baseline.
+    One task has a column for each split and metric. Of several tasks each has its own metric, so that is a column, beside the score.
     """
-    score_columns = _distinct((row["split"], row["metric"]) for row in rows)
-    several_tasks = len({row["task"] for row in rows}) > 1
-    last_split = score_columns[-1][0] if score_columns else ""
-    header = [
-        "Task",
-        "System",
-        "Role",
-        *(f"{split} {metric}" for split, metric in score_columns),
-        "Kept %",
-        "Parameters",
-        "MB",
-        "ms",
-    ]
-    header += ["Speed-up", "Minutes"]
-    body: list[list[str]] = []
-    for task in _distinct(row["task"] for row in rows):
-        of_task = [row for row in rows if row["task"] == task]
-        baselines = {(row["split"], row["metric"]): row["baseline"] for row in of_task if row["baseline"] is not None}
-        if baselines:
-            scores = [decimal(baselines.get(column)) for column in score_columns]
-            body.append([task, "majority answer", NOTHING, *scores, *[NOTHING] * 6])
-        for system, role in _distinct((row["system"], row["role"]) for row in of_task):
-            own = {
-                (row["split"], row["metric"]): row for row in of_task if (row["system"], row["role"]) == (system, role)
-            }
-            scores = [score(own.get(column)) for column in score_columns]
-            body.append([task, system, role, *scores, *_costs(_main_row(own, last_split))])
-    kept = [
-        index
-        for index, name in enumerate(header)
-        if (index > 0 or several_tasks) and (not body or any(row[index] != NOTHING for row in body))
-    ]
+    tasks = _distinct(row["task"] for row in rows)
+    header, body = _cells_of_tasks(rows, tasks) if len(tasks) > 1 else _cells_of_one(rows)
+    kept = [index for index in range(len(header)) if not body or any(row[index] not in (NOTHING, "") for row in body)]
     return [header[index] for index in kept], [[row[index] for index in kept] for row in body]
+
+
+_COSTS = ["Kept %", "Parameters", "MB", "ms", "Speed-up", "Minutes"]
+
+
+def _cells_of_one(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    columns = _distinct((row["split"], row["metric"]) for row in rows)
+    header = ["System", "Role", *(f"{split} {metric}" for split, metric in columns), "Setting", *_COSTS]
+    body = []
+    baselines = {(row["split"], row["metric"]): row["baseline"] for row in rows if row["baseline"] is not None}
+    if baselines:
+        scores = [decimal(baselines.get(column)) for column in columns]
+        body.append(["majority answer", NOTHING, *scores, *[NOTHING] * (1 + len(_COSTS))])
+    for system, role in _distinct((row["system"], row["role"]) for row in rows):
+        own = {(row["split"], row["metric"]): row for row in rows if (row["system"], row["role"]) == (system, role)}
+        scores = [score(own.get(column)) for column in columns]
+        main = _main_row(own, columns[-1][0])
+        body.append([system, role, *scores, main.get("setting") or NOTHING, *_costs(main)])
+    return header, body
+
+
+def _cells_of_tasks(rows: Sequence[Row], tasks: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The first line of a task is what a constant answer is worth."""
+    header = ["Task", "Metric", "System", "Role", "Score", "Setting", *_COSTS]
+    body = []
+    for task in tasks:
+        of_task = [row for row in rows if row["task"] == task]
+        for split, metric in _distinct((row["split"], row["metric"]) for row in of_task):
+            own = [row for row in of_task if (row["split"], row["metric"]) == (split, metric)]
+            what = [task, f"{split} {metric}"]
+            for baseline in _distinct(row["baseline"] for row in own if row["baseline"] is not None):
+                constant = [decimal(baseline), NOTHING, *[NOTHING] * len(_COSTS)]
+                body.append([*what, "constant answer", NOTHING, *constant])
+            body += [
+                [*what, row["system"], row["role"], score(row), row.get("setting") or NOTHING, *_costs(row)]
+                for row in own
+            ]
+    return header, body
 
 
 def score(row: Row | None) -> str:

@@ -97,7 +97,7 @@ def make_row() -> Callable[..., Row]:
             "values": [value], "mean": value, "std": None,
             "retention": 100.0, "baseline": 50.9, "parameters": 22_713_216, "megabytes": 90.9, "latency_ms": 8.0,
             "latency_ms_batch_32": 200.0, "speed_up": 1.0, "speed_up_batch_32": 1.0, "minutes": 5.0, "train_rows": 7560, "train_steps": 711,
-            "command": "python train.py",
+            "setting": None, "command": "python train.py",
         }  # fmt: skip
         return Row(**{**row, **fields})  # type: ignore[typeddict-item]
 

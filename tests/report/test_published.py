@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddledistill.report.published import FIGURES, beside
+from paddledistill.report.published import FIGURES, beside, row
 from paddledistill.tasks import TASKS
 
 
@@ -22,3 +22,10 @@ def test_figures_are_of_metrics_that_their_tasks_have() -> None:
     for figures in FIGURES.values():
         for task, metrics in figures.items():
             assert {name.rpartition("/")[2] for name in metrics} <= set(TASKS[task].metrics)
+
+
+def test_a_published_figure_as_a_row() -> None:
+    found = row("MiniLM-L6-H384", "cola", "matthews")
+    assert found is not None
+    assert (found["mean"], found["values"], found["role"], found["std"]) == (47.5, [47.5], "published", None)
+    assert row("MiniLM-L6-H384", "rte", "accuracy") is None

@@ -97,10 +97,22 @@ def test_a_column_for_every_split_and_metric_and_none_without_figures(make_row):
     assert body[1][2:5] == ["80.0", "80.0", "70.0"]
 
 
-def test_several_tasks_have_a_column(make_row):
-    header, body = table.cells([make_row(), make_row(60.0, task="rte")])
-    assert header[0] == "Task"
-    assert [row[0] for row in body] == ["sst-2", "sst-2", "rte", "rte"]
+def test_several_tasks_have_a_line_for_each_metric(make_row):
+    published = make_row(
+        61.5, task="rte", system="BERT", role="published", baseline=None, retention=None, parameters=None, megabytes=None,
+        latency_ms=None, latency_ms_batch_32=None, speed_up=None, speed_up_batch_32=None, minutes=None,
+    )  # fmt: skip
+    rows = [make_row(), make_row(60.0, task="rte", setting="5e-5, 3 epochs", values=[59.0, 61.0], std=1.4), published]
+    header, body = table.cells(rows)
+    assert header[:6] == ["Task", "Metric", "System", "Role", "Score", "Setting"]
+    assert [row[:6] for row in body] == [
+        ["sst-2", "test accuracy", "constant answer", table.NOTHING, "50.9", table.NOTHING],
+        ["sst-2", "test accuracy", "teacher", "teacher", "80.0", table.NOTHING],
+        ["rte", "test accuracy", "constant answer", table.NOTHING, "50.9", table.NOTHING],
+        ["rte", "test accuracy", "teacher", "teacher", "60.0 ± 1.4", "5e-5, 3 epochs"],
+        ["rte", "test accuracy", "BERT", "published", "61.5", table.NOTHING],
+    ]
+    assert "1 to 2 seeds. Published: figures of others, not run here." in table.caption(rows)
 
 
 def test_rst_table_keeps_every_cell_below_its_rule(seeds):

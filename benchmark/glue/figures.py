@@ -1,0 +1,157 @@
+#!/usr/bin/env python
+"""Fine-tune an encoder on GLUE tasks, several seeds each, and put the dev figures beside the published ones.
+
+Each task has up to four settings. The first seed tries them all, the best one on dev is kept, and the other seeds run with it: the
+figures are those of a setting chosen on the set that they are measured on. Every run is one of run_glue.py in a directory of its own;
+those that are done are skipped and a killed one goes on where it was: run the same command again.
+"""
+
+import argparse
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli, recipe
+from paddledistill.errors import UserError
+from paddledistill.files import read_json, write_json
+
+logger = logging.getLogger("figures")
+
+PUBLISHED = ("MiniLM-L6-H384", "bert-base-uncased")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is tried."""
+
+    learning_rate: float
+    epochs: int
+
+    def __str__(self) -> str:
+        return f"{self.learning_rate:.0e}".replace("e-0", "e-") + f", {self.epochs} epochs"
+
+    @property
+    def folder(self) -> str:
+        """A name for its runs."""
+        return str(self).replace(", ", "-x").removesuffix(" epochs")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A task, the metric that stands for it, and what is tried. ``save_steps``: about two evaluations an epoch at 32 rows a step."""
+
+    metric: str
+    save_steps: int
+    settings: tuple[Setting, ...]
+    seeds: int = 5
+
+
+# From the shortest to the longest.
+STUDIES = {
+    "WNLI": Study("accuracy", 10, (Setting(5e-5, 3), Setting(1e-4, 5))),
+    "MRPC": Study("f1", 57, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(2e-4, 4))),
+    "CoLA": Study("matthews", 134, (Setting(5e-5, 5), Setting(1e-4, 5), Setting(2e-4, 5))),
+    "STS-B": Study("spearman", 90, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(2e-4, 4))),
+    "RTE": Study("accuracy", 39, (Setting(5e-5, 5), Setting(1e-4, 5), Setting(2e-4, 5))),
+    "SST-2": Study("accuracy", 500, (Setting(5e-5, 3), Setting(1e-4, 2)), seeds=2),
+}
+
+
+def build_parser() -> cli.Parser:
+    """Flags of the command."""
+    parser = cli.Parser(
+        __doc__ or "", epilog="example: benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json"
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(STUDIES), choices=list(STUDIES), metavar="TASK", help="which ones"
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on")
+    parser.add_argument("--model_name_or_path", default="minilm-l6", help="the encoder")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/glue"), help="where the runs go")
+    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
+    trial = parser.add_argument_group("to try it out")
+    trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
+    trial.add_argument("--seeds", type=cli.positive_int, help="at most so many seeds a task")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Every task: choose, repeat, measure; the table after each."""
+    from paddledistill.report.table import text_table
+    from paddledistill.tasks import folders_named
+
+    for name in args.tasks:
+        if not any(folders_named(args.data_dir, name)):
+            raise UserError(f"no folder {name} in {args.data_dir}: --data_dir is a folder of GLUE tasks")
+    content = read_json(args.results) if args.results and args.results.is_file() else {"rows": [], "settings": {}}
+    for name in args.tasks:
+        setting, runs, tried = runs_of(name, args)
+        task, rows = measured(name, setting, runs, args.data_dir)
+        content["rows"] = [row for row in content["rows"] if row["task"] != task] + rows
+        content["settings"][task] = {"tried": tried, "chosen": str(setting)}
+        content = {**head(args), **content}
+        if args.results:
+            write_json(args.results, content)
+        print(text_table(rows), flush=True)
+
+
+def runs_of(name: str, args: argparse.Namespace) -> tuple[Setting, list[Path], dict[str, float]]:
+    """The chosen setting, its finished runs by seed, and what each setting came to on dev in points of 100."""
+    study = STUDIES[name]
+    tried = {setting: run(name, setting, 1, args) for setting in study.settings}
+    scores = {setting: 100 * read_json(path / "run.json")["metrics"][study.metric] for setting, path in tried.items()}
+    best = max(scores, key=scores.__getitem__)
+    others = range(2, 1 + min(study.seeds, args.seeds or study.seeds))
+    runs = [tried[best], *(run(name, best, seed, args) for seed in others)]
+    return best, runs, {str(setting): round(score, 4) for setting, score in scores.items()}
+
+
+def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Path:
+    """Fine-tune once."""
+    target: Path = args.output_dir / name / setting.folder / f"seed-{seed}"
+    if not (target / "run.json").is_file() or read_json(target / "run.json")["status"] != "complete":
+        recipe.run(
+            f"{name}, {setting}, seed {seed}",
+            f"benchmark/glue/run_glue.py --model_name_or_path {args.model_name_or_path} --task_name {name} --max_seq_length 128 "
+            f"--batch_size 32 --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
+            f"--max_steps {args.max_steps} --save_steps {STUDIES[name].save_steps} --seed {seed} --resume",
+            data_dir=args.data_dir,
+            output_dir=target,
+        )
+    return target
+
+
+def measured(name: str, setting: Setting, runs: list[Path], data_dir: Path) -> tuple[str, list[Any]]:
+    """The task's name and its rows: the teacher's over all seeds, and the published ones."""
+    from paddledistill.data.reading import load_dev_sets
+    from paddledistill.report import compare, published
+    from paddledistill.report.table import aggregate
+    from paddledistill.tasks import get_task
+
+    task, metric = get_task(name), STUDIES[name].metric
+    splits = {"dev": load_dev_sets(task, data_dir)["dev"]}
+    seeds = [compare.compare([compare.System("teacher", "teacher", path)], splits, task).rows for path in runs]
+    teacher = next(row for row in aggregate(seeds) if row["metric"] == metric)
+    teacher["setting"] = str(setting)
+    others = (published.row(system, task.name, metric) for system in PUBLISHED)
+    return task.name, [teacher, *filter(None, others)]
+
+
+def head(args: argparse.Namespace) -> dict[str, Any]:
+    """What a new file of results says of where it comes from."""
+    from paddledistill import runtime
+
+    return {
+        "command": "python benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json",
+        "machine": runtime.machine(),
+        "versions": runtime.versions(),
+        "date": time.strftime("%Y-%m-%d"),
+        "encoder": args.model_name_or_path,
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
