@@ -236,6 +236,36 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
         kept.add_argument(name, type=int, help=argparse.SUPPRESS)
 
 
+MODEL_TYPES = ("bert", "roberta", "ernie", "ernie_m", "albert", "electra", "distilbert", "xlnet", "tinybert")
+
+
+def model_type(text: str) -> str:
+    """A family of encoders, for ``type=``; ``ernie-m`` and ``ernie_m`` are one."""
+    name = text.lower().replace("-", "_")
+    if name not in MODEL_TYPES:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(MODEL_TYPES)}, got {text!r}")
+    return name
+
+
+def add_encoder_flags(parser: argparse.ArgumentParser, group: str, *names: str, **options: Any) -> None:
+    """A pre-trained encoder, and what is taken of it.
+
+    :param names: further names of ``--model_name_or_path``. :param options: its help.
+    """
+    model = parser.add_argument_group(group)
+    model.add_argument(
+        "--model_type", type=model_type, help=f"family: {', '.join(MODEL_TYPES)} (default: what the model says)"
+    )
+    model.add_argument("--model_name_or_path", *names, dest="model_name_or_path", required=True, **options)
+    model.add_argument(
+        "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
+    )
+    model.add_argument(
+        "--init_from_layers", type=int_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
+    )
+    model.add_argument("--dropout", type=probability, help="in the encoder and before its head (default: the model's)")
+
+
 def int_list(text: str) -> list[int]:
     """Different numbers like ``1,3,5``, for ``type=``."""
     try:

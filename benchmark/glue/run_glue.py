@@ -22,23 +22,8 @@ def build_parser() -> cli.Parser:
         __doc__,
         epilog="example: run_glue.py --model_name_or_path minilm-l6 --task_name movie-reviews --output_dir runs/teacher",
     )
-    model = parser.add_argument_group("model")
-    model.add_argument(
-        "--model_type", choices=["bert", "tinybert"], help="family of the encoder (default: what the model says)"
-    )
-    model.add_argument(
-        "--model_name_or_path",
-        required=True,
-        help="local directory, embedded encoder (minilm-l6) or PaddleNLP name (bert-base-uncased)",
-    )
-    model.add_argument(
-        "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
-    )
-    model.add_argument(
-        "--init_from_layers", type=cli.int_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
-    )
-    model.add_argument(
-        "--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)"
+    cli.add_encoder_flags(
+        parser, "model", help="local directory, embedded encoder (minilm-l6) or PaddleNLP name (bert-base-uncased)"
     )
     cli.add_task_flags(parser).add_argument(
         "--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces"

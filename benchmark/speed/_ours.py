@@ -108,7 +108,7 @@ def epoch(args: argparse.Namespace) -> dict[str, Any]:
     examples = load_training(get_task("SST-2"), args.data_dir, limit=run["arguments"]["limit"])
     dataset = model.encode(examples)
     batches = bucketed_batches(dataset.lengths, run["arguments"]["batch_size"], run["seed"], 0)
-    arrays: dict[str, Any] = {"count": len(batches), "shape": (len(model.tokenizer.vocab), 300, 300)}
+    arrays: dict[str, Any] = {"count": len(batches), "shape": (len(model.tokenizer), 300, 300)}
     for number, rows in enumerate(batches):
         batch = dataset.batch(rows)
         arrays |= {

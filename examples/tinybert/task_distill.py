@@ -25,27 +25,14 @@ def build_parser() -> cli.Parser:
         epilog="example: task_distill.py --student_model_name_or_path minilm-l6 --init_from_layers 1,3,5 --task_name movie-reviews "
         "--teacher_path runs/teacher --output_dir runs/tinybert",
     )
-    student = parser.add_argument_group("student")
-    student.add_argument(
-        "--model_type", choices=["tinybert", "bert"], help="family of the student (default: what the model says)"
-    )
-    student.add_argument(
-        "--model_name_or_path", "--student_model_name_or_path", dest="model_name_or_path", required=True,
+    cli.add_encoder_flags(
+        parser, "student", "--student_model_name_or_path",
         help="local directory, run directory of an earlier stage, embedded encoder (minilm-l6) or PaddleNLP name (tinybert-6l-768d-v2)",
     )  # fmt: skip
-    student.add_argument(
-        "--tokenizer_name_or_path", help="kept for the original recipes; the model's own vocabulary is used"
-    )
-    student.add_argument(
-        "--init_from_layers", type=cli.int_list, help="keep only these layers of the encoder, from 0, e.g. 1,3,5"
-    )
-    student.add_argument(
-        "--dropout", type=cli.probability, help="in the encoder and before its head (default: the model's)"
-    )
     teacher = parser.add_argument_group("teacher")
     teacher.add_argument(
         "--teacher_model_type",
-        choices=["bert", "tinybert"],
+        type=cli.model_type,
         help="kept for the original recipes; the directory says it",
     )
     teacher.add_argument("--teacher_path", required=True, help="best_model directory or run directory of run_glue.py")

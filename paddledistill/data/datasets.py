@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paddledistill.data.reading import digest_examples
-from paddledistill.data.tokenization import Tokenizer
+from paddledistill.data.subwords import SubwordTokenizer
+from paddledistill.data.tokenization import Layout, Tokenizer
 from paddledistill.files import atomic_file
 from paddledistill.tasks import Example
 
@@ -47,12 +48,14 @@ class Ragged:
     def lengths(self) -> NDArray[np.int64]:
         return np.diff(self.offsets)
 
-    def padded(self, rows: NDArray[np.int64], pad: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The rows, padded on the right, int64 [rows, longest], and their lengths, int64 [rows]."""
+    def padded(
+        self, rows: NDArray[np.int64], pad: int, left: bool = False
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The rows, padded on the right or on the ``left``, int64 [rows, longest], and their lengths, int64 [rows]."""
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         width = int(lengths.max(initial=0))
-        filled = np.arange(width) < lengths[:, None]
+        filled = np.arange(width) >= width - lengths[:, None] if left else np.arange(width) < lengths[:, None]
         # The tokens of row r stand at starts[r], starts[r] + 1, ...
         within = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         padded = np.full((len(rows), width), pad, np.int64)
@@ -104,25 +107,31 @@ class Dataset(ABC):
 
 @dataclass(frozen=True)
 class BertDataset(Dataset):
-    """Rows ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``; ``first``: how many tokens are segment 0's, int32 [rows].
+    """Rows ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, or as another ``layout`` has it; ``first``: how many tokens are segment
+    0's, int32 [rows].
 
     Batches: input_ids, token_type_ids, attention_mask, all int64 [B, T].
     """
 
     sequences: Ragged = field(repr=False)
     first: NDArray[np.int32] = field(repr=False)
+    layout: Layout
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         return self.sequences.lengths
 
     def _inputs(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        input_ids, lengths = self.sequences.padded(rows, self.pad_id)
-        position = np.arange(input_ids.shape[1])
-        mask = position < lengths[:, None]
+        input_ids, lengths = self.sequences.padded(rows, self.pad_id, self.layout.pads_left)
+        position, end = np.arange(input_ids.shape[1]), lengths[:, None]
+        if self.layout.pads_left:
+            position = position - (input_ids.shape[1] - end)
+        mask = (position >= 0) & (position < end)
+        segments = (position >= self.first[rows, None]).astype(np.int64)
+        segments[position >= end - self.layout.own_segments] = 2
         return {
             "input_ids": input_ids,
-            "token_type_ids": ((position >= self.first[rows, None]) & mask).astype(np.int64),
+            "token_type_ids": segments * mask,
             "attention_mask": mask.astype(np.int64),
         }
 
@@ -151,9 +160,12 @@ class BilstmDataset(Dataset):
 
 
 def encode_for_bert(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int, cache: Path | None = None
+    examples: Sequence[Example],
+    tokenizer: Tokenizer | SubwordTokenizer,
+    max_seq_length: int,
+    cache: Path | None = None,
 ) -> BertDataset:
-    """Examples as BERT reads them, at most ``max_seq_length`` tokens with [CLS] and [SEP].
+    """Examples as BERT, or the tokenizer's own model, reads them: at most ``max_seq_length`` tokens, special ones among them.
 
     Of a pair that is too long, the longer text loses tokens first, as in PaddleNLP's BertTokenizer. With ``cache``, a
     directory, the arrays are kept there under the dataset's key and read back the next time.
@@ -161,7 +173,8 @@ def encode_for_bert(
     :raises ValueError: ``max_seq_length`` leaves no room; singles and pairs, or labelled and unlabelled, mixed.
     """
     is_pair = _is_pair(examples)
-    room = max_seq_length - (3 if is_pair else 2)
+    layout = tokenizer.layout
+    room = max_seq_length - layout.special(is_pair)
     if room < 1 + is_pair:
         raise ValueError(f"max_seq_length {max_seq_length} leaves no room for text")
     key = _key("bert", examples, tokenizer, max_seq_length)
@@ -177,18 +190,20 @@ def encode_for_bert(
             for a, b in zip(ids_a, ids_b, strict=True):
                 keep_a, keep_b = _longest_first(len(a), len(b), room)
                 before = len(joined)
-                joined += [tokenizer.cls_id, *a[:keep_a], tokenizer.sep_id]
+                joined += [*layout.before, *a[:keep_a], *(layout.between if is_pair else layout.after)]
                 first.append(len(joined) - before)
                 if is_pair:
-                    joined += [*b[:keep_b], tokenizer.sep_id]
+                    joined += [*b[:keep_b], *layout.after]
                 lengths.append(len(joined) - before)
+                if not layout.second_segment:
+                    first[-1] = lengths[-1]
             tokens.append(np.array(joined, np.int32))
         sequences = Ragged.of(tokens, lengths)
         return {"flat": sequences.flat, "offsets": sequences.offsets, "first": np.array(first, np.int32)}
 
     arrays = _cached(cache, key, encode)
     sequences = Ragged(arrays["flat"], arrays["offsets"])
-    return BertDataset(key, _labels(examples), tokenizer.pad_id, sequences, arrays["first"])
+    return BertDataset(key, _labels(examples), tokenizer.pad_id, sequences, arrays["first"], layout)
 
 
 def encode_for_bilstm(
@@ -257,7 +272,7 @@ def _labels(examples: Sequence[Example]) -> dict[str, NDArray[Any]]:
     return {"labels": np.array(labels, np.float32 if is_score else np.int64)}
 
 
-def _key(layout: str, examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> str:
+def _key(layout: str, examples: Sequence[Example], tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int) -> str:
     parts = (_VERSION, layout, max_seq_length, tokenizer.key, digest_examples(examples))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import tokenizers
 
@@ -59,6 +60,25 @@ class _Characters(dict[int, str]):
         return f" {character} " if is_cjk(ord(character)) else character
 
 
+class Layout(NamedTuple):
+    """How an encoder wants one text or two: the special ids around and between them, and whose segment each token is of.
+
+    One text is ``before + text + after``. The second text, and what follows it, is of segment 1 if ``second_segment``; the last
+    ``own_segments`` tokens are of segment 2. ``pads_left``: shorter rows of a batch are filled on the left.
+    """
+
+    before: tuple[int, ...]
+    between: tuple[int, ...]
+    after: tuple[int, ...]
+    second_segment: bool = True
+    own_segments: int = 0
+    pads_left: bool = False
+
+    def special(self, is_pair: bool) -> int:
+        """How many tokens are not the texts'."""
+        return len(self.before) + len(self.after) + (len(self.between) if is_pair else 0)
+
+
 class Tokenizer:
     """Turns text into WordPiece ids. ``vocab`` lists the tokens in the order of their ids.
 
@@ -75,6 +95,7 @@ class Tokenizer:
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
             self.index[token] for token in SPECIAL_TOKENS
         )
+        self.layout = Layout((self.cls_id,), (self.sep_id,), (self.sep_id,))
         self._characters = _Characters(lowercase)
         self._special = re.compile("(" + "|".join(map(re.escape, SPECIAL_TOKENS)) + ")")
         model = tokenizers.models.WordPiece(

@@ -56,6 +56,9 @@ def check_comparable(student: EncoderClassifier, teacher: EncoderClassifier) -> 
 
     :raises UserError: if they do not.
     """
+    for model in (student, teacher):
+        if model.family.blocks is None:
+            raise UserError(f"attention scores of {model.family.stem} cannot be had: take --stage prediction")
     for what, name in (("hidden size", "hidden_size"), ("number of attention heads", "num_attention_heads")):
         own, other = getattr(student.config, name), getattr(teacher.config, name)
         if own != other:

@@ -12,14 +12,14 @@ runtime.load_paddle()  # before the modules below import it
 from paddledistill.models.base import Batch, Classifier, TaskInfo, parameters
 from paddledistill.models.bilstm import MODEL_TYPE, BiLSTM, BiLSTMConfig, find_vocabulary, load_bilstm, new_bilstm
 from paddledistill.models.encoder import (
-    FAMILIES,
     EncoderClassifier,
     freeze,
     identify,
     load_encoder_classifier,
     new_encoder_classifier,
 )
-from paddledistill.models.transformer import Captured, capture
+from paddledistill.models.families import FAMILIES
+from paddledistill.models.transformer import Captured
 from paddledistill.models.weights import read_config
 from paddledistill.training.run_directory import best_model
 
@@ -32,7 +32,6 @@ __all__ = [
     "Classifier",
     "EncoderClassifier",
     "TaskInfo",
-    "capture",
     "find_vocabulary",
     "freeze",
     "identify",

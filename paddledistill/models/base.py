@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from paddledistill.data.datasets import Dataset
+from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.tasks import Example, Task
@@ -58,7 +59,7 @@ class TaskInfo:
 class Classifier(nn.Layer):
     """A network from a batch to logits that knows its tokenizer and its task."""
 
-    def __init__(self, tokenizer: Tokenizer, info: TaskInfo) -> None:
+    def __init__(self, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo) -> None:
         """:param tokenizer: turns text into the ids that the network was built for."""
         super().__init__()
         self.tokenizer = tokenizer

@@ -44,6 +44,8 @@ class BiLSTM(Classifier):
     changes no output. Dropout acts on the embeddings and on the sentence vector, hence also with a single layer.
     """
 
+    tokenizer: Tokenizer
+
     def __init__(self, config: BiLSTMConfig, tokenizer: Tokenizer, info: TaskInfo) -> None:
         """Draw new weights."""
         super().__init__(tokenizer, info)
@@ -112,7 +114,12 @@ def find_vocabulary(model_name: str, vocab_path: str | None = None) -> Tokenizer
     if vocab_path:
         return Tokenizer.from_vocab(Path(vocab_path))
     directory = find_pretrained(_SAME_VOCABULARY.get(model_name, model_name))
-    return Tokenizer.from_directory(directory) if directory else download_tokenizer(model_name)
+    found = Tokenizer.from_directory(directory) if directory else download_tokenizer(model_name)
+    if not isinstance(found, Tokenizer):
+        raise UserError(
+            f"{model_name} has no WordPiece vocabulary, which the BiLSTM reads: name a BERT, or give --vocab_path"
+        )
+    return found
 
 
 def load_bilstm(directory: Path) -> BiLSTM:
@@ -129,5 +136,5 @@ def load_bilstm(directory: Path) -> BiLSTM:
     except TypeError as error:
         raise UserError(f"{directory}/config.json does not describe a BiLSTM: {error}") from None
     model = BiLSTM(config, Tokenizer.from_directory(directory), info)
-    fill(model, read_state(directory, "", lambda state: state), directory)
+    fill(model, read_state(directory, (), lambda state: state), directory)
     return model

@@ -4,53 +4,44 @@ import copy
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import paddle
 
 from paddledistill import assets
 from paddledistill.data.datasets import Dataset, encode_for_bert
-from paddledistill.data.tokenization import Tokenizer
+from paddledistill.data.subwords import SubwordTokenizer, read_tokenizer
+from paddledistill.data.tokenization import VOCABULARY_FILE, Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import digest
 from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
+from paddledistill.models.families import FAMILIES, HEADS, Family, kind_of
 from paddledistill.models.paddlenlp import paddlenlp_transformers
-from paddledistill.models.weights import State, fill, read_config, read_state
+from paddledistill.models.weights import fill, read_config, read_state
 from paddledistill.tasks import Example
 from paddledistill.training.run_directory import best_model
 
 logger = logging.getLogger(__name__)
 
-# Tensors of a classifier that a pre-trained encoder does not have, or that only TinyBERT's own pre-training uses.
-NEW_IN_A_CLASSIFIER = ("classifier.", "pooler.", "fit_dense")
-
-
-@dataclass(frozen=True)
-class Family:
-    """The PaddleNLP classes of one kind of encoder."""
-
-    config: str
-    classifier: str
-    prefix: str
-
-
-FAMILIES = {
-    "bert": Family("BertConfig", "BertForSequenceClassification", "bert"),
-    "tinybert": Family("TinyBertConfig", "TinyBertForSequenceClassification", "tinybert"),
-}
+# Tensors of a classifier that a pre-trained encoder may lack, or that only TinyBERT's own pre-training uses.
+_NEW = ("pooler.", "fit_dense")
+_MOST_USED_POSITIONS = 2  # that a family has before the first token
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "classifier_dropout_prob", "dropout", "classfier_dropout"
+)  # fmt: skip
 
 
 class EncoderClassifier(Classifier):
     """A PaddleNLP ``...ForSequenceClassification`` with its tokenizer and task."""
 
-    def __init__(self, network: Any, tokenizer: Tokenizer, info: TaskInfo) -> None:
+    def __init__(self, network: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo) -> None:
         """:param network: the PaddleNLP model; its head has ``info.num_outputs`` outputs."""
         super().__init__(tokenizer, info)
         self.network = network
+        self.kind = kind_of(network)
+        self.family = FAMILIES[self.kind]
         transformer.accelerate(network)
 
     @property
@@ -61,7 +52,7 @@ class EncoderClassifier(Classifier):
     @property
     def backbone(self) -> Any:
         """The encoder without the classification head."""
-        return getattr(self.network, self.network.base_model_prefix)
+        return getattr(self.network, self.family.prefix)
 
     @property
     def num_layers(self) -> int:
@@ -71,7 +62,7 @@ class EncoderClassifier(Classifier):
     @property
     def description(self) -> str:
         """For example ``bert 6x384``."""
-        return f"{self.network.base_model_prefix} {self.num_layers}x{self.config.hidden_size}"
+        return f"{self.kind} {self.num_layers}x{self.config.hidden_size}"
 
     def encode(
         self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
@@ -81,13 +72,35 @@ class EncoderClassifier(Classifier):
 
     def forward(self, batch: Batch) -> paddle.Tensor:
         """Logits, [batch, labels]."""
-        bias = kernels.attention_bias(batch["attention_mask"], self.config.num_attention_heads, transformer.MASKED)
-        found = self.network(batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=bias)
+        found = self.network(**self._inputs(batch))
         return found[0] if isinstance(found, tuple) else found
 
+    def _inputs(self, batch: Batch) -> dict[str, paddle.Tensor]:
+        mask = self._bias(batch) if self.family.reads_bias else batch["attention_mask"].astype("float32")
+        segments = {"token_type_ids": batch["token_type_ids"]} if self.family.reads_segments else {}
+        return {"input_ids": batch["input_ids"], "attention_mask": mask, **segments}
+
+    def _bias(self, batch: Batch) -> paddle.Tensor:
+        return kernels.attention_bias(batch["attention_mask"], self.config.num_attention_heads, transformer.MASKED)
+
     def capture(self, batch: Batch, hidden: Collection[int] = (), scores: Collection[int] = ()) -> transformer.Captured:
-        """Hidden states and pre-softmax attention scores, see :func:`paddledistill.models.transformer.capture`."""
-        return transformer.capture(self.backbone, batch, hidden, scores)
+        """Hidden states and pre-softmax attention scores, see :func:`paddledistill.models.transformer.capture`.
+
+        :param batch: ``input_ids``, ``token_type_ids`` and ``attention_mask``, each [batch, length].
+        :raises ValueError: for a number that the encoder does not have.
+        :raises UserError: for scores of a family whose scores cannot be had.
+        """
+        depth = self.num_layers
+        wrong = {i for i in hidden if not 0 <= i <= depth} | {i for i in scores if not 0 <= i < depth}
+        if wrong:
+            raise ValueError(f"the encoder has {depth} layers, so there is no {sorted(wrong)} to capture")
+        if self.family.blocks is None:
+            if scores:
+                raise UserError(f"attention scores of {self.family.stem} cannot be had: leave the attention loss out")
+            states = self.backbone(**self._inputs(batch), output_hidden_states=True)[-1]
+            return transformer.Captured({number: states[number] for number in hidden})
+        state = self.family.embed(self.backbone, batch)
+        return transformer.capture(self.family.blocks(self.backbone), state, self._bias(batch), hidden, scores)
 
     def save(self, directory: Path) -> None:
         """Write a PaddleNLP-loadable directory."""
@@ -106,7 +119,7 @@ def load_encoder_classifier(directory: Path) -> EncoderClassifier:
     """
     raw = read_config(directory)
     info = TaskInfo.read(directory) or _foreign_info(raw)
-    return _build(directory, info, model_type=None, may_be_new=("fit_dense",))
+    return _build(directory, info, model_type=None)
 
 
 def new_encoder_classifier(
@@ -124,11 +137,8 @@ def new_encoder_classifier(
     :param dropout: probability in the encoder and before the head; None keeps the source's.
     :raises UserError: if the source cannot be found or does not fit.
     """
-    directory = find_pretrained(source)
-    if directory is None:
-        model = _download(source, info, model_type)
-        return _keep_layers(model, layers, dropout) if layers or dropout is not None else model
-    model = _build(directory, info, model_type, may_be_new=NEW_IN_A_CLASSIFIER, pretrained=True)
+    found = find_pretrained(source)
+    model = _build(found, info, model_type, pretrained=True) if found else _download(source, info, model_type)
     return _keep_layers(model, layers, dropout) if layers or dropout is not None else model
 
 
@@ -139,11 +149,9 @@ def freeze(model: EncoderClassifier, layers: int, embeddings: bool) -> None:
     """
     if layers > model.num_layers:
         raise UserError(f"--freeze_layers {layers}: the encoder has {model.num_layers} layers")
-    frozen = [
-        *list(model.backbone.encoder.layers)[:layers],
-        *([model.backbone.embeddings] if layers or embeddings else []),
-    ]
-    for part in frozen:
+    if layers and model.family.layers is None:
+        raise UserError(f"--freeze_layers: the layers of {model.family.stem} share their weights; leave it out")
+    for part in model.family.parts(model.backbone, layers, embeddings=embeddings or layers > 0):
         for weight in part.parameters():
             weight.stop_gradient = True
 
@@ -179,60 +187,62 @@ def identify(source: str) -> str:
     return digest(directory) if Path(source).is_dir() else assets.ASSETS[source].sha256
 
 
-def _build(
-    directory: Path, info: TaskInfo, model_type: str | None, may_be_new: tuple[str, ...], pretrained: bool = False
-) -> EncoderClassifier:
-    transformers = paddlenlp_transformers()
+def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: bool = False) -> EncoderClassifier:
     raw = read_config(directory)
-    kind = _kind(raw, directory)
+    kind = _kind(raw, directory, model_type)
     if model_type and model_type != kind and pretrained and {model_type, kind} != {"bert", "tinybert"}:
         raise UserError(f"--model_type {model_type} does not fit {directory}, which holds a {kind} model")
     family, own = FAMILIES[kind], FAMILIES[model_type if pretrained and model_type else kind]
-    config = getattr(transformers, own.config).from_pretrained(str(directory))
+    config = own.config_class().from_pretrained(str(directory))
     config.num_labels = info.num_outputs
     config.use_cache = False  # for generating text; it costs two copies a layer
-    tokenizer = Tokenizer.from_directory(directory)
-    if len(tokenizer.vocab) > config.vocab_size:
-        raise UserError(
-            f"{directory}: vocab.txt has {len(tokenizer.vocab)} entries, the embeddings {config.vocab_size}: "
-            "they belong to different models"
-        )
-    if info.max_seq_length > config.max_position_embeddings:
-        raise UserError(
-            f"max_seq_length {info.max_seq_length} is beyond the {config.max_position_embeddings} positions of {directory}: "
-            "choose a smaller one"
-        )
-    network = getattr(transformers, own.classifier)(config)
-    state = read_state(directory, family.prefix, lambda tensors: from_torch(tensors, config))
-    if pretrained:  # a head found there was trained for something else
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("classifier.")}
-    state = {
-        name if name.startswith("classifier.") else f"{own.prefix}.{name}": tensor for name, tensor in state.items()
-    }
-    fill(
-        network,
-        state,
-        directory,
-        tuple(name if name.startswith("classifier.") else f"{own.prefix}.{name}" for name in may_be_new),
-    )
+    tokenizer = read_tokenizer(directory, family.subwords)
+    _check_sizes(directory, family, config, tokenizer, info)
+    network = own.classifier_class()(config)
+    prefixes = [family.prefix, family.foreign_prefix or family.prefix]
+    state = read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
+    inside = {f"{own.prefix}.{name}": tensor for name, tensor in state.items() if name not in heads}
+    may_be_new = [f"{own.prefix}.{name}" for name in _NEW[0 if pretrained else 1 :]]
+    # A head found in a pre-trained encoder was trained for something else.
+    fill(network, inside if pretrained else inside | heads, directory, (*may_be_new, *(HEADS if pretrained else ())))
     return EncoderClassifier(network, tokenizer, info)
 
 
-def _kind(raw: dict[str, Any], directory: Path) -> str:
-    """The family that a configuration belongs to."""
+def _check_sizes(
+    directory: Path, family: Family, config: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo
+) -> None:
+    """Whether vocabulary and positions are enough."""
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"{directory}: the vocabulary has {len(tokenizer)} entries, the embeddings {config.vocab_size}: "
+            "they belong to different models"
+        )
+    positions = getattr(config, "max_position_embeddings", 0)  # XLNet has none: its positions are relative
+    if positions > 0 and info.max_seq_length > positions - family.used_positions(tokenizer.pad_id):
+        raise UserError(
+            f"max_seq_length {info.max_seq_length} is beyond the {positions - family.used_positions(tokenizer.pad_id)} positions of "
+            f"{directory}: choose a smaller one"
+        )
+
+
+def _kind(raw: dict[str, Any], directory: Path, model_type: str | None) -> str:
+    """The family that a configuration belongs to; ``model_type`` where it does not say."""
     architecture = raw.get("init_class") or next(iter(raw.get("architectures") or []), "")
     kind = next(
         (
             name
             for name, family in FAMILIES.items()
-            if architecture.lower().startswith(f"{family.prefix}for") or architecture.lower() == f"{family.prefix}model"
+            if architecture.lower().startswith(f"{family.stem.lower()}for")
+            or architecture.lower() == f"{family.stem.lower()}model"
         ),
         None,
     )
-    kind = kind or raw.get("model_type")
+    kind = kind or raw.get("model_type") or (None if architecture else model_type)
     if kind not in FAMILIES:
         raise UserError(
             f"{directory} holds a {kind or architecture or 'nameless'} model; supported are {', '.join(FAMILIES)}"
+            + ("" if kind or architecture else "; --model_type says which it is")
         )
     return kind
 
@@ -246,45 +256,39 @@ def _foreign_info(raw: dict[str, Any]) -> TaskInfo:
         "unknown",
         labels if count > 1 else None,
         is_pair=False,
-        max_seq_length=min(128, int(raw.get("max_position_embeddings", 128))),
+        max_seq_length=min(128, int(raw.get("max_position_embeddings", 130)) - _MOST_USED_POSITIONS),
     )
 
 
-def from_torch(state: State, config: Any) -> State:
-    """Rename and transpose by PaddleNLP's own table."""
-    bare = copy.deepcopy(config)
-    bare.architectures = ["BertModel"]  # names without the prefix, which read_state has taken off
-    known = {mapping.source_name: mapping for mapping in paddlenlp_transformers().BertModel._get_name_mappings(bare)}
-    renamed: State = {}
-    for name in list(state):
-        if name in known:
-            renamed[known[name].target_name] = np.ascontiguousarray(known[name].run(state, name))
-        elif name.startswith("classifier."):
-            renamed[name] = np.ascontiguousarray(state[name].T)
-    return renamed
-
-
 def _download(name: str, info: TaskInfo, model_type: str | None) -> EncoderClassifier:
-    transformers = paddlenlp_transformers()
-    family = FAMILIES[model_type or ("tinybert" if name.startswith("tinybert") else "bert")]
-    tokenizer = download_tokenizer(name)
+    kind = model_type or _kind_by_name(name)
+    tokenizer = download_tokenizer(name, kind)
     with _explained(name):
-        network = getattr(transformers, family.classifier).from_pretrained(name, num_labels=info.num_outputs)
+        network = FAMILIES[kind].classifier_class().from_pretrained(name, num_labels=info.num_outputs)
+    _check_sizes(Path(name), FAMILIES[kind], network.config, tokenizer, info)
     return EncoderClassifier(network, tokenizer, info)
 
 
-def download_tokenizer(name: str) -> Tokenizer:
+def _kind_by_name(name: str) -> str:
+    """The family that a PaddleNLP name tells, such as ``chinese-electra-base``."""
+    return next((kind for kind in FAMILIES if kind in name.lower().replace("-", "_")), "bert")
+
+
+def download_tokenizer(name: str, kind: str | None = None) -> Tokenizer | SubwordTokenizer:
     """The tokenizer of a PaddleNLP model name.
 
+    :param kind: a key of :data:`FAMILIES`; None takes what the name says.
     :raises UserError: if PaddleNLP does not know the name or cannot reach it.
     """
     logger.info("%s is neither a directory nor embedded: asking PaddleNLP for it", name)
-    transformers = paddlenlp_transformers()
-    kind = transformers.TinyBertTokenizer if name.startswith("tinybert") else transformers.BertTokenizer
+    family = FAMILIES[kind or _kind_by_name(name)]
     with _explained(name):
-        original = kind.from_pretrained(name)
+        original = getattr(paddlenlp_transformers(), family.tokenizer).from_pretrained(name)
+    original = getattr(original, "tokenizer", original)  # PaddleNLP's AlbertTokenizer holds one of two
+    if list(original.resource_files_names.values()) != [VOCABULARY_FILE]:
+        return SubwordTokenizer.wrapping(original)
     pieces = [piece for piece, _ in sorted(original.get_vocab().items(), key=lambda item: item[1])]
-    return Tokenizer.from_vocab(pieces, lowercase=original.do_lower_case)
+    return Tokenizer.from_vocab(pieces, lowercase=getattr(original, "do_lower_case", True))
 
 
 @contextmanager
@@ -300,6 +304,8 @@ def _explained(name: str) -> Iterator[None]:
 
 def _keep_layers(model: EncoderClassifier, layers: Sequence[int] | None, dropout: float | None) -> EncoderClassifier:
     """The same model with only some of its layers, or another dropout."""
+    if layers and model.family.layers is None:
+        raise UserError(f"the layers of {model.family.stem} share their weights, so there are none to choose from")
     wrong = [number for number in layers or () if not 0 <= number < model.num_layers]
     if wrong:
         raise UserError(f"the encoder has layers 0 to {model.num_layers - 1}, so there is no layer {wrong[0]} to keep")
@@ -307,22 +313,24 @@ def _keep_layers(model: EncoderClassifier, layers: Sequence[int] | None, dropout
     if layers:
         config.num_hidden_layers = len(layers)
     if dropout is not None:
-        config.hidden_dropout_prob = config.attention_probs_dropout_prob = config.classifier_dropout = dropout
+        for name in _DROPOUTS:
+            if hasattr(config, name):
+                setattr(config, name, dropout)
     network = type(model.network)(config)
-    state, renamed = model.network.state_dict(), {}
-    marker = ".encoder.layers."
-    kept = (
-        {old: new for new, old in enumerate(layers)}
-        if layers
-        else {number: number for number in range(model.num_layers)}
+    state = model.network.state_dict()
+    network.set_state_dict(
+        _renumbered(state, f"{model.family.prefix}.{model.family.layers}.", layers) if layers else state
     )
-    for name, tensor in state.items():
-        head, found, tail = name.partition(marker)
-        if not found:
-            renamed[name] = tensor
-            continue
-        number, _, rest = tail.partition(".")
-        if int(number) in kept:
-            renamed[f"{head}{marker}{kept[int(number)]}.{rest}"] = tensor
-    network.set_state_dict(renamed)
     return EncoderClassifier(network, model.tokenizer, model.info)
+
+
+def _renumbered(state: dict[str, Any], marker: str, layers: Sequence[int]) -> dict[str, Any]:
+    """The tensors of some layers, counted anew, and all that belong to no layer."""
+    new_number, renamed = {str(old): new for new, old in enumerate(layers)}, {}
+    for name, tensor in state.items():
+        number, _, rest = name.removeprefix(marker).partition(".")
+        if not name.startswith(marker):
+            renamed[name] = tensor
+        elif number in new_number:
+            renamed[f"{marker}{new_number[number]}.{rest}"] = tensor
+    return renamed

@@ -77,8 +77,11 @@ class Engine:
         """All that the model answers to a batch."""
         if self._session is None:
             return self._run_model(batch)
+        read = [
+            given.name for given in self._session.get_inputs()
+        ]  # an export drops inputs that the model does not read
         answers: list[NDArray[np.float32]] = self._session.run(
-            None, {name: np.ascontiguousarray(batch[name]) for name in self._inputs}
+            None, {name: np.ascontiguousarray(batch[name]) for name in read}
         )
         return answers
 

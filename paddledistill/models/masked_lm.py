@@ -23,8 +23,9 @@ from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
-from paddledistill.models.encoder import find_pretrained, from_torch
+from paddledistill.models.encoder import find_pretrained
 from paddledistill.models.engine import Engine
+from paddledistill.models.families import FAMILIES
 from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.models.weights import State, fill, read_config, read_state
 
@@ -44,6 +45,8 @@ _HEAD_FROM_TORCH = {
 
 class MaskedLM(Classifier):
     """A BERT encoder with a head that scores every wordpiece of the vocabulary for a masked position."""
+
+    tokenizer: Tokenizer
 
     def __init__(self, network: Any, tokenizer: Tokenizer) -> None:
         """:param network: PaddleNLP's ``BertForMaskedLM``, its decoder tied to the word embeddings."""
@@ -276,7 +279,9 @@ def _load(directory: Path, may_be_new: tuple[str, ...]) -> MaskedLM:
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = (
         0.0  # Paddle's dropout is slow, and nothing here overfits
     )
-    state = read_state(directory, "bert", lambda tensors: from_torch(tensors, config) | _head_from_torch(tensors))
+    state = read_state(
+        directory, ["bert"], lambda tensors: FAMILIES["bert"].from_torch(tensors, config) | _head_from_torch(tensors)
+    )
     state = {name if name.startswith("cls.") else f"bert.{name}": tensor for name, tensor in state.items()}
     if not may_be_new and f"{_HEAD}transform.weight" not in state:
         known = ", ".join(SHIPPED)

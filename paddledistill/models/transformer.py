@@ -1,10 +1,11 @@
 """The layers of a BERT-like encoder, run by our own kernels, and what happens inside them: hidden states, attention scores.
 
-For encoders whose layers are ``paddle.nn.TransformerEncoderLayer`` (BERT, TinyBERT, ERNIE, RoBERTa, ELECTRA in PaddleNLP). A
-layer's weights, names and checkpoint stay PaddleNLP's; nothing is patched but the instances that :func:`accelerate` is given.
+For encoders whose layers are ``paddle.nn.TransformerEncoderLayer`` (BERT, TinyBERT, RoBERTa, ERNIE, ERNIE-M, ELECTRA and DistilBERT
+in PaddleNLP); ALBERT's are looked into, but run by their own code. A layer's weights, names and checkpoint stay PaddleNLP's; nothing is
+patched but the instances that :func:`accelerate` is given.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,6 +79,43 @@ def run_layer(
     return layer.norm2(state + layer.dropout2(layer.linear2(layer.dropout(layer.activation(layer.linear1(state))))))
 
 
+@dataclass(frozen=True)
+class Block:
+    """A layer in two steps.
+
+    ``scores`` gives a state's attention scores, see :func:`attention_scores`; ``run`` takes the state, its scores and the bias of
+    :func:`run_layer`, and gives the next state.
+    """
+
+    scores: Callable[[paddle.Tensor], paddle.Tensor]
+    run: Callable[[paddle.Tensor, paddle.Tensor, paddle.Tensor], paddle.Tensor]
+
+
+def block(layer: nn.TransformerEncoderLayer) -> Block:
+    """Of a layer of BERT's kind."""
+    return Block(lambda state: attention_scores(layer, state), lambda *step: run_layer(layer, *step))
+
+
+def albert_block(inner: Any) -> Block:
+    """Of what ALBERT calls a layer: a group of layers, nearly always of one.
+
+    :param inner: PaddleNLP's ``albert_layers``; the scores are those of the first.
+    """
+    attention = inner[0].attention
+
+    def scores(state: paddle.Tensor) -> paddle.Tensor:
+        query = kernels.split_heads(attention.query(state), attention.num_attention_heads)
+        key = kernels.split_heads(attention.key(state), attention.num_attention_heads)
+        return paddle.matmul(query * attention.attention_head_size**-0.5, key, transpose_y=True)
+
+    def run(state: paddle.Tensor, _: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+        for layer in inner:
+            state = layer(state, bias)[0]
+        return state
+
+    return Block(scores, run)
+
+
 @dataclass
 class Captured:
     """Tensors by layer number.
@@ -92,33 +130,29 @@ class Captured:
 
 
 def capture(
-    backbone: nn.Layer, batch: dict[str, paddle.Tensor], hidden: Collection[int] = (), scores: Collection[int] = ()
+    blocks: Sequence[Block],
+    state: paddle.Tensor,
+    bias: paddle.Tensor,
+    hidden: Collection[int] = (),
+    scores: Collection[int] = (),
 ) -> Captured:
-    """Run ``backbone`` on ``batch`` up to the last layer that is needed.
+    """Run layers up to the last one that is needed.
 
-    :param backbone: a PaddleNLP base model with ``embeddings`` and ``encoder.layers``.
-    :param batch: ``input_ids``, ``token_type_ids`` and ``attention_mask``, each [batch, length].
+    :param state: what the first layer reads, [batch, length, width]. :param bias: of :func:`run_layer`.
     :param hidden: numbers of the hidden states to keep, 0 to the number of layers.
     :param scores: numbers of the layers, from 0, whose attention scores to keep.
-    :raises ValueError: for a number that the encoder does not have.
     """
-    layers = list(backbone.encoder.layers)
-    wrong = {i for i in hidden if not 0 <= i <= len(layers)} | {i for i in scores if not 0 <= i < len(layers)}
-    if wrong:
-        raise ValueError(f"the encoder has {len(layers)} layers, so there is no {sorted(wrong)} to capture")
     last_state, last_scores = max(hidden, default=0), max(scores, default=-1)
     kept = Captured()
-    state = backbone.embeddings(batch["input_ids"], token_type_ids=batch["token_type_ids"])
     if 0 in hidden:
         kept.hidden[0] = state
-    bias = kernels.attention_bias(batch["attention_mask"], layers[0].self_attn.num_heads, MASKED)
-    for number, layer in enumerate(layers[: max(last_state, last_scores + 1)]):
-        raw = attention_scores(layer, state)
+    for number, layer in enumerate(blocks[: max(last_state, last_scores + 1)]):
+        raw = layer.scores(state)
         if number in scores:
             kept.scores[number] = raw
         if number == last_scores and number >= last_state:
             break
-        state = run_layer(layer, state, raw, bias)
+        state = layer.run(state, raw, bias)
         if number + 1 in hidden:
             kept.hidden[number + 1] = state
     return kept

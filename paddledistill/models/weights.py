@@ -1,7 +1,7 @@
 """Weights of a model directory, in PaddleNLP's or Hugging Face's format, as numpy arrays under PaddleNLP's names."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,10 @@ def read_config(directory: Path) -> dict[str, Any]:
     raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}")
 
 
-def read_state(directory: Path, prefix: str, from_torch: Callable[[State], State]) -> State:
+def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[[State], State]) -> State:
     """All tensors of a model directory, without the ``prefix.`` that a base model has inside a larger one.
 
-    :param from_torch: renames and transposes tensors that PyTorch wrote.
+    :param prefixes: PaddleNLP's and Hugging Face's. :param from_torch: renames and transposes tensors that PyTorch wrote.
     :raises UserError: if there is no weights file, or it is damaged.
     """
     readers = {PADDLE_WEIGHTS: _read_paddle, SAFE_WEIGHTS: _read_safetensors, TORCH_WEIGHTS: _read_torch}
@@ -41,7 +41,8 @@ def read_state(directory: Path, prefix: str, from_torch: Callable[[State], State
     if path is None:
         raise UserError(f"{directory} holds no weights: expected one of {', '.join(readers)}")
     state, by_torch = _read(path, readers[path.name])
-    state = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items()}
+    for prefix in prefixes:
+        state = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items()}
     return from_torch(state) if by_torch else state
 
 
@@ -87,10 +88,14 @@ def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_b
     :raises UserError: naming the tensors that are missing or of another shape.
     """
     own = network.state_dict()
-    missing = [name for name in own if name not in state and not name.startswith(may_be_new or ("\0",))]
+    learnt = [
+        name for name, _ in network.named_parameters()
+    ]  # what is computed, such as ALBERT's position numbers, may be missing
+    missing = [name for name in learnt if name not in state and not name.startswith(may_be_new or ("\0",))]
     if missing:
+        named = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
         raise UserError(
-            f"{source} lacks {len(missing)} of {len(own)} tensors ({', '.join(missing[:3])}, ...): not this kind of model, or damaged"
+            f"{source} lacks {len(missing)} of {len(own)} tensors ({named}): not this kind of model, or damaged"
         )
     wrong = [
         f"{name} is {list(state[name].shape)}, expected {list(tensor.shape)}"

@@ -209,7 +209,7 @@ def test_what_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no weights"):
         models.load(broken)
     (broken / "config.json").write_text('{"model_type": "gpt"}')
-    with pytest.raises(UserError, match="holds a gpt model; supported are bert, tinybert"):
+    with pytest.raises(UserError, match="holds a gpt model; supported are tinybert, distilbert, roberta"):
         models.load(broken)
     (broken / "config.json").write_text('{"model_type": ')
     with pytest.raises(UserError, match=r"config.json is not valid JSON"):

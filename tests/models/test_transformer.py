@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from paddledistill import models
-from paddledistill.models import EncoderClassifier, TaskInfo, capture
+from paddledistill.models import EncoderClassifier, TaskInfo
 from paddledistill.tasks import Example
 from paddledistill.training.feeding import to_batch
 
@@ -80,4 +80,4 @@ def test_nothing_is_patched(model: EncoderClassifier, batch: dict[str, paddle.Te
 
 def test_a_layer_that_is_not_there(model: EncoderClassifier, batch: dict[str, paddle.Tensor]) -> None:
     with pytest.raises(ValueError, match=r"4 layers.*\[5\]"):
-        capture(model.backbone, batch, hidden=[5])
+        model.capture(batch, hidden=[5])
