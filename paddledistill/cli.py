@@ -86,7 +86,7 @@ def _number(kind: Callable[[str], Any], text: str, fits: Callable[[Any], bool], 
 
 def add_task_flags(
     parser: argparse.ArgumentParser,
-    tasks: str = "any GLUE task, chnsenticorp, movie-reviews, or the name in DATA_DIR/task.yaml",
+    tasks: str = "any GLUE task, chnsenticorp, movie-reviews, movie-ratings, or the name in DATA_DIR/task.yaml",
 ) -> Any:
     """What to learn and where its data are."""
     group = parser.add_argument_group("task and data")
@@ -96,7 +96,7 @@ def add_task_flags(
         "--glue_dir",
         dest="data_dir",
         type=Path,
-        help="folder with the task's TSV files, or with SST-2/, MRPC/, ...; else PaddleNLP's cache or download",
+        help="folder with the task's files, or with SST-2/, MRPC/, ...; else PaddleNLP's cache or download",
     )
     group.add_argument("--limit", type=positive_int, help="train on only so many sentences (default: all)")
     return group

@@ -1,13 +1,13 @@
 """What a task is (files, columns, labels, metrics, presets), and the guard that keeps held-out text out of training.
 
-The nine GLUE tasks, ChnSentiCorp and the embedded movie reviews are known by name. A task of one's own is a directory
-with its TSV files and a ``task.yaml``::
+The nine GLUE tasks, ChnSentiCorp and the embedded movie reviews (as classes, and as ratings from -4 to 4) are known by name.
+A task of one's own is a directory with its files and a ``task.yaml``::
 
     text_columns: [question, answer]      # one or two columns; numbers from 0 when `header: false`
     label_column: label
     labels: ["no", "yes"]                 # or, for scores: `regression: true`
     metrics: [accuracy, f1]               # the first one chooses the best model, unless `best_metric` names another
-    files: {train: train.tsv, dev: dev.tsv, test: test.tsv}
+    files: {train: train.tsv, dev: dev.tsv, test: test.tsv}      # or .csv, or .jsonl
 
 Presets (sequence length, epochs of TinyBERT's intermediate stage, augmentation draws) are those published with TinyBERT
 (Jiao et al., 2020, https://arxiv.org/abs/1909.10351).
@@ -40,6 +40,7 @@ MNLI_FILES = {
     "test_mismatched": "test_mismatched.tsv",
 }
 TASK_FILE = "task.yaml"
+FILE_KINDS = (".tsv", ".txt", ".csv", ".jsonl", "")
 
 
 class Example(NamedTuple):
@@ -123,9 +124,12 @@ _TASKS = (
          language="zh", augmentation_draws=20, label_aliases={"0": "negative", "1": "positive"}),
     Task("movie-reviews", "movie-reviews", ("sentence",), "label", ("negative", "positive"), ("accuracy",), "accuracy",
          max_seq_length=64, intermediate_epochs=10, augmentation_draws=20, label_aliases={"0": "negative", "1": "positive"}),
+    Task("movie-ratings", "movie-ratings", ("sentence",), "score", None, ("pearson", "spearman"), "pearson",
+         max_seq_length=64, intermediate_epochs=10, augmentation_draws=20),
 )
 # fmt: on
 TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
+EMBEDDED = (TASKS["movie-reviews"], TASKS["movie-ratings"])
 
 
 def same_name(name: str) -> str:
@@ -231,6 +235,12 @@ def _task_of(given: dict[Any, Any], name: str, faults: list[str]) -> Task:
         faults.append("files must name a train and a dev file")
     if any(not isinstance(part, str) for item in files.items() for part in item):
         faults.append(f"files must map names of splits to names of files, not {files!r}")
+    else:
+        unknown_kinds = [file for file in files.values() if Path(file).suffix.lower() not in FILE_KINDS]
+        if unknown_kinds:
+            faults.append(f"files must end in {', '.join(FILE_KINDS[:-1])}, unlike {unknown_kinds[0]}")
+        if not header and any(Path(file).suffix.lower() == ".jsonl" for file in files.values()):
+            faults.append("`header: false` does not go with .jsonl, whose keys are column names")
     language = take("language", str, "en", "en or zh")
     if language not in ("en", "zh"):
         faults.append(f"language must be en or zh, not {language!r}")

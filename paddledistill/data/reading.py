@@ -1,6 +1,6 @@
-"""Finding and reading the TSV files of a task.
+"""Finding and reading the files of a task, in the formats of :mod:`paddledistill.data.formats`.
 
-Quotes are data (no CSV quoting), lines end in LF (CRLF is accepted), text is UTF-8 with or without a byte order mark.
+Lines end in LF (CRLF is accepted), text is UTF-8 with or without a byte order mark.
 Every fault is a :class:`~paddledistill.errors.UserError` that names file and line.
 """
 
@@ -8,14 +8,14 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from paddledistill.data import movie_reviews
+from paddledistill.data import download, formats, movie_reviews
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
-from paddledistill.tasks import TASKS, Example, LeakGuard, Task, folders_named, same_name
+from paddledistill.tasks import EMBEDDED, TASKS, Example, LeakGuard, Task, folders_named, same_name
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _GLUE_TEST_HEADER = ["index", "sentence"]
 
 
 class Table(NamedTuple):
-    """A TSV file as it is: its cells, untouched. ``header`` is None for a file without; ``bom``: it began with one."""
+    """A file as it is: its cells, untouched. ``header`` is None for a file without; ``bom``: it began with one."""
 
     header: list[str] | None
     rows: list[list[str]]
@@ -55,15 +55,15 @@ def task_file(task: Task, split: str, data_dir: Path | None = None) -> Path:
     :raises UserError: not there; the message says what was tried.
     """
     name = _file_name(task, split)
-    if data_dir is not None and not Path(data_dir).is_dir() and not _is_embedded(task):
+    if data_dir is not None and not Path(data_dir).is_dir() and task not in EMBEDDED:
         raise UserError(f"data directory {data_dir} does not exist: give the directory that holds {task.folder}/{name}")
     found, tried = _find(task, name, data_dir)
     if found is not None:
         return found
     if split == AUGMENTED:
         raise UserError(f"no {name} for {task.name} (tried {tried}): write it with data_augmentation.py")
-    if _is_embedded(task):
-        return movie_reviews.export(_embedded_dir(data_dir)) / name
+    if task in EMBEDDED:
+        return movie_reviews.export(task, _embedded_dir(task, data_dir)) / name
     if data_dir is not None:
         raise UserError(f"no {split} file for {task.name}: tried {tried}")
     return _download(task, split, name, tried)
@@ -81,7 +81,7 @@ def has_split(task: Task, split: str, data_dir: Path | None = None) -> bool:
     """Whether the split can be read without a download."""
     if split != AUGMENTED and split not in task.files:
         return False
-    return _find(task, _file_name(task, split), data_dir)[0] is not None or (_is_embedded(task) and split != AUGMENTED)
+    return _find(task, _file_name(task, split), data_dir)[0] is not None or (task in EMBEDDED and split != AUGMENTED)
 
 
 def _file_name(task: Task, split: str) -> str:
@@ -93,26 +93,22 @@ def _file_name(task: Task, split: str) -> str:
     return task.files[split]
 
 
-def _is_embedded(task: Task) -> bool:
-    return task is TASKS["movie-reviews"]
-
-
-def _embedded_dir(data_dir: Path | None) -> Path:
+def _embedded_dir(task: Task, data_dir: Path | None) -> Path:
     """The directory that holds (or will hold) the folder of the embedded set."""
     from paddledistill import assets
 
     if data_dir is None:
         return assets.cache_dir() / "data"
     # A user may name the folder itself, as for any other task.
-    return Path(data_dir).parent if same_name(Path(data_dir).name) == same_name("movie-reviews") else Path(data_dir)
+    return Path(data_dir).parent if same_name(Path(data_dir).name) == same_name(task.folder) else Path(data_dir)
 
 
 def _find(task: Task, name: str, data_dir: Path | None) -> tuple[Path | None, str]:
     """The file if it is on this machine, and the places that were looked at, in words."""
-    if _is_embedded(task):
+    if task in EMBEDDED:
         # Never `data_dir` itself: the files of that name there are another task's.
-        places = [*folders_named(_embedded_dir(data_dir), task.folder)]
-        places = places or [_embedded_dir(data_dir) / task.folder]
+        places = [*folders_named(_embedded_dir(task, data_dir), task.folder)]
+        places = places or [_embedded_dir(task, data_dir) / task.folder]
     elif data_dir is not None:
         folders = [*folders_named(Path(data_dir), task.folder)] or [Path(data_dir) / task.folder]
         places = [*folders, Path(data_dir)]
@@ -124,24 +120,32 @@ def _find(task: Task, name: str, data_dir: Path | None) -> tuple[Path | None, st
 
 def _paddlenlp_folder(task: Task) -> Path:
     """Where PaddleNLP's dataset readers keep the files of a task."""
-    home = Path(os.environ.get("PPNLP_HOME") or Path.home() / ".paddlenlp") / "datasets"
+    home = _paddlenlp_home()
     if task.name == "chnsenticorp":
         return home / "ChnSentiCorp" / "ChnSentiCorp" / "ChnSentiCorp"
     return home / "Glue" / task.folder
 
 
+def _paddlenlp_home() -> Path:
+    return Path(os.environ.get("PPNLP_HOME") or Path.home() / ".paddlenlp") / "datasets"
+
+
 def _download(task: Task, split: str, name: str, tried: str) -> Path:
-    """Lets PaddleNLP fetch a known task into its cache."""
+    """Fetch a known task's archive into PaddleNLP's cache, and let PaddleNLP unpack it there."""
     problem = "give --data_dir"
     if task.name in TASKS:
-        logger.info("%s is not in %s: downloading it with PaddleNLP", task.name, tried)
+        logger.info("%s is not in %s: downloading it from PaddleNLP's server", task.name, tried)
         arguments = ("chnsenticorp",) if task.name == "chnsenticorp" else ("glue", task.name)
         # PaddleNLP calls MNLI's splits by their files' names: dev_matched, ...
         paddlenlp_split = Path(name).stem
         try:
+            for url, md5, folder in _archives(task, split):
+                download.fetch(url, folder / Path(url).name, md5)
             from paddlenlp.datasets import load_dataset
 
             load_dataset(*arguments, splits=paddlenlp_split, lazy=True)
+        except UserError as error:
+            problem = str(error)
         except (Exception, SystemExit) as error:  # whatever PaddleNLP raises, the remedy is the same
             problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         else:
@@ -155,6 +159,23 @@ def _download(task: Task, split: str, name: str, tried: str) -> Path:
     )
 
 
+def _archives(task: Task, split: str) -> Iterator[tuple[str, str, Path]]:
+    """What PaddleNLP makes a split of: address, MD5, and the folder of its cache where it looks for it."""
+    from paddlenlp.datasets.chnsenticorp import ChnSentiCorp
+    from paddlenlp.datasets.glue import Glue
+
+    home = _paddlenlp_home()
+    if task.name == "chnsenticorp":
+        yield ChnSentiCorp.URL, ChnSentiCorp.MD5, home / "ChnSentiCorp"
+        return
+    content = Glue.BUILDER_CONFIGS[task.name]
+    if task.name == "mrpc":  # made of several files
+        for part in ("test_data",) if split == "test" else ("dev_id", "train_data"):
+            yield content["url"][part], content["md5"][part], home / "Glue" / task.folder
+        return
+    yield content["url"], content["md5"], home / "Glue"
+
+
 # --------------------------------------------------------------------------------------------------------- reading rows
 
 
@@ -163,8 +184,8 @@ def load_split(task: Task, split: str, data_dir: Path | None = None) -> list[Exa
 
     :raises UserError: see :func:`task_file` and :func:`read_rows`.
     """
-    if _is_embedded(task) and split in task.files and _find(task, _file_name(task, split), data_dir)[0] is None:
-        return list(movie_reviews.split()[split])
+    if task in EMBEDDED and split in task.files and _find(task, _file_name(task, split), data_dir)[0] is None:
+        return list(movie_reviews.split(task)[split])
     return read_rows(task_file(task, split, data_dir), task, labelled=not split.startswith("test"))
 
 
@@ -225,27 +246,24 @@ def held_out_guard(task: Task, data_dir: Path | None = None) -> LeakGuard:
 
 
 def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
-    """The rows of a TSV file as examples; ``labelled``: a label column is required.
+    """The rows of a file as examples; ``labelled``: a label column is required.
 
     :raises UserError: missing file, column or cell, a label outside the set, an empty text, undecodable bytes.
     """
-    header, lines, _ = _read_lines(path, task)
-    width = len(header) if header is not None else lines[0].count("\t") + 1
-    columns = find_columns(header, width, task, path, labelled)
-    first_line = 1 if header is None else 2
+    header, total, rows, _ = _read_rows(path, task)
+    columns, examples, faults = None, [], []
     indices = {label: index for index, label in enumerate(task.labels or ())}
     indices.update({alias: indices[label] for alias, label in task.label_aliases.items()})
-    examples: list[Example] = []
-    faults: list[str] = []
-    for number, line in enumerate(lines, first_line):
+    for number, cells in rows:
+        columns = columns or find_columns(header, len(header or cells), task, path, labelled)
         try:
-            examples.append(_example(line.split("\t"), columns, task, indices))
+            examples.append(_example(cells, columns, task, indices))
         except _FaultError as fault:
             faults.append(f"{path}:{number}: {fault}")
-            if len(faults) > task.faulty_rows * len(lines):
+            if len(faults) > task.faulty_rows * total:
                 raise UserError(faults[0]) from None
     if faults:
-        logger.warning("%s: skipped %d faulty of %d rows; the first: %s", path, len(faults), len(lines), faults[0])
+        logger.warning("%s: skipped %d faulty of %d rows; the first: %s", path, len(faults), total, faults[0])
     if not examples:
         raise UserError(f"{path}: holds no rows")
     return examples
@@ -317,8 +335,8 @@ def find_columns(header: list[str] | None, width: int, task: Task, path: Path, l
     return Columns(texts, label, width)
 
 
-def _read_lines(path: Path, task: Task) -> tuple[list[str] | None, list[str], bool]:
-    """Header cells (None without), lines of the rows, and whether the file began with a byte order mark."""
+def _read_rows(path: Path, task: Task) -> tuple[list[str] | None, int, Iterator[tuple[int, list[str]]], bool]:
+    """As :class:`paddledistill.data.formats.Rows`, and whether the file began with a byte order mark."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -331,16 +349,11 @@ def _read_lines(path: Path, task: Task) -> tuple[list[str] | None, list[str], bo
             f"{path}:{number}: byte {data[error.start]:#04x} is not UTF-8: save the file as UTF-8"
         ) from None
     bom = text.startswith("\ufeff")
-    # Only LF parts lines: str.splitlines would also cut at U+2028 and others, which occur inside sentences.
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
-    while lines and not lines[-1]:
-        lines.pop()
-    if not lines:
+    text = text.removeprefix("\ufeff")
+    if not text.strip("\r\n"):
         raise UserError(f"{path}: is empty")
-    first = lines[0].split("\t")
-    if task.header or first == _GLUE_TEST_HEADER:
-        return first, lines[1:], bom
-    return None, lines, bom
+    has_header = task.header or text.split("\n", 1)[0].rstrip("\r").split("\t") == _GLUE_TEST_HEADER
+    return *formats.of(Path(path)).read(text, path, has_header), bom
 
 
 # ---------------------------------------------------------------------------------------- tables, for what writes files
@@ -353,35 +366,26 @@ def read_table(path: Path, task: Task) -> Table:
 
     :raises UserError: missing file, undecodable bytes, a row of another width than the header (or the first row).
     """
-    header, lines, bom = _read_lines(path, task)
-    rows = [line.split("\t") for line in lines]
-    width = len(header if header is not None else rows[0])
-    faulty = [(number, row) for number, row in enumerate(rows, 1 if header is None else 2) if len(row) != width]
-    if len(faulty) > task.faulty_rows * len(rows):
+    header, total, numbered, bom = _read_rows(path, task)
+    rows, faulty, width = [], [], len(header or ())
+    for number, row in numbered:
+        width = width or len(row)
+        if len(row) == width:
+            rows.append(row)
+        else:
+            faulty.append((number, row))
+    if len(faulty) > task.faulty_rows * total:
         number, row = faulty[0]
         raise UserError(f"{path}:{number}: {len(row)} columns instead of {width}: correct the row")
-    return Table(header, [row for row in rows if len(row) == width], bom)
+    return Table(header, rows, bom)
 
 
 def write_table(path: Path, table: Table) -> None:
-    """Writes a table with LF and without quoting; whole or not at all. ``read_table`` gives the same table back.
+    """Writes a table, in the format that the file's name tells, with LF; whole or not at all. ``read_table`` gives the same table back.
 
-    :raises ValueError: a cell holds a tab or a line break.
+    :raises ValueError: a cell that the format cannot hold.
     """
+    form = formats.of(Path(path))
     with atomic_file(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        if table.bom:
-            file.write("\ufeff")
-        if table.header is not None:
-            file.write(format_row(table.header))
-        file.writelines(map(format_row, table.rows))
-
-
-def format_row(cells: Sequence[str]) -> str:
-    """One line of a TSV file, with its LF.
-
-    :raises ValueError: a cell holds a tab or a line break, or the last one ends in a carriage return.
-    """
-    line = "\t".join(cells)
-    if line.count("\t") != len(cells) - 1 or "\n" in line or line.endswith("\r"):
-        raise ValueError(f"a cell holds a tab or a line break: {list(cells)!r}")
-    return line + "\n"
+        file.write("\ufeff" * table.bom + form.head(table.header))
+        file.writelines(form.row(row, table.header) for row in table.rows)

@@ -17,9 +17,9 @@ def test_parse_drops_neutral_ratings_and_repetitions():
         "4\t-3\tlovely & amazing!\r\n5\t0.05\tFine\u2028indeed\r\n"
     )
     assert movie_reviews.parse(data.encode()) == [
-        Example("Lovely & Amazing", None, 1),
-        Example("Dull.", None, 0),
-        Example("Fine indeed", None, 1),
+        Example("Lovely & Amazing", None, 2.5),
+        Example("Dull.", None, -0.1),
+        Example("Fine indeed", None, 0.05),
     ]
 
 
@@ -45,7 +45,7 @@ def test_assign_does_not_depend_on_the_order_and_leaves_out_what_contains():
 @pytest.mark.assets("movie-reviews")
 class TestRealSet:
     def test_counts_and_balance(self):
-        splits = movie_reviews.split()
+        splits = movie_reviews.classes()
         assert {name: len(rows) for name, rows in splits.items()} == {"train": 7561, "dev": 1000, "test": 2000}
         for rows in splits.values():
             assert {example.label for example in rows} == {0, 1}
@@ -53,12 +53,22 @@ class TestRealSet:
 
     def test_is_the_same_for_ever(self):
         """Results in docs/results were measured on this very split."""
-        splits = movie_reviews.split()
+        splits = movie_reviews.classes()
         digest = reading.digest_examples(splits["train"], splits["dev"], splits["test"])
         assert digest == "0bc3318536c33b2b1894d3b9aaa5f46c181a0b69bd85debbc03838251de93644"
 
+    def test_ratings_of_the_same_sentences(self, tmp_path: Path):
+        ratings, classes = movie_reviews.ratings(), movie_reviews.classes()
+        for name, rows in ratings.items():
+            assert [row.text_a for row in rows] == [row.text_a for row in classes[name]]
+            assert [row.label > 0 for row in rows] == [row.label == 1 for row in classes[name]]
+            assert all(isinstance(row.label, float) and -4 <= row.label <= 4 for row in rows)
+        assert reading.load_split(TASKS["movie-ratings"], "dev") == ratings["dev"]
+        folder = movie_reviews.export(TASKS["movie-ratings"], tmp_path)
+        assert reading.read_rows(folder / "dev.tsv", TASKS["movie-ratings"]) == ratings["dev"]
+
     def test_no_leak(self):
-        splits = movie_reviews.split()
+        splits = movie_reviews.classes()
         keys = {name: {normalise(row.text_a).replace(" ", "") for row in rows} for name, rows in splits.items()}
         assert not keys["train"] & keys["dev"]
         assert not keys["train"] & keys["test"]
@@ -69,13 +79,13 @@ class TestRealSet:
         assert not [text for text in held if text in train]
 
     def test_export_is_read_back_and_kept(self, tmp_path: Path):
-        folder = movie_reviews.export(tmp_path)
+        folder = movie_reviews.export(TASK, tmp_path)
         assert sorted(path.name for path in folder.iterdir()) == ["dev.tsv", "test.tsv", "train.tsv"]
         assert (folder / "train.tsv").read_text(encoding="utf-8").startswith("sentence\tlabel\n")
-        for name, rows in movie_reviews.split().items():
+        for name, rows in movie_reviews.classes().items():
             assert reading.read_rows(folder / f"{name}.tsv", TASK) == rows
         before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-        assert movie_reviews.export(tmp_path) == folder
+        assert movie_reviews.export(TASK, tmp_path) == folder
         assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
 
     def test_needs_no_data_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -105,7 +105,7 @@ class TestParity:
 
         vocab = assets.directory("minilm-l6") / "vocab.txt"
         tokenizer, paddlenlp = beside_paddlenlp(vocab, True, tmp_path)
-        texts = [example.text_a for example in movie_reviews.split()["dev"]] + hostile_mixtures(200)
+        texts = [example.text_a for example in movie_reviews.classes()["dev"]] + hostile_mixtures(200)
         assert len(texts) == 1200
         assert tokenizer.ids(texts) == [paddlenlp(text) for text in texts]
 
@@ -164,7 +164,7 @@ class TestPruned:
         from paddledistill.data import movie_reviews
 
         whole = Tokenizer.from_directory(assets.directory("minilm-l6"))
-        texts = [example.text_a for example in movie_reviews.split()["train"]]
+        texts = [example.text_a for example in movie_reviews.classes()["train"]]
         pruned = whole.pruned(texts)
         assert 10_000 < len(pruned) < 20_000 < len(whole)
         for start in range(0, len(texts), 1000):

@@ -64,7 +64,7 @@ def test_the_embedded_encoder_answers_real_text_as_before(monkeypatch: pytest.Mo
     info = models.TaskInfo("movie-reviews", ("negative", "positive"), is_pair=False, max_seq_length=64)
     model = models.new_encoder_classifier("minilm-l6", info)
     model.eval()
-    dataset = model.encode(movie_reviews.split()["dev"][:200])
+    dataset = model.encode(movie_reviews.classes()["dev"][:200])
     layers = layer_map("2i+1", 3, model.num_layers)
     monkeypatch.setattr(engine_part, "WORTH_AN_EXPORT", 1)
     targets = teachers.targets(model, layers, dataset, 1)

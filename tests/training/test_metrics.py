@@ -34,3 +34,12 @@ def test_a_constant_answer_correlates_with_nothing() -> None:
         "pearson": 0.0,
         "spearman": 0.0,
     }
+
+
+def test_f1_of_three_classes_is_the_mean_of_each_ones() -> None:
+    labels, answers = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 1, 2, 0])
+    of_class = []
+    for number in range(3):
+        tp = np.sum((labels == number) & (answers == number))
+        of_class.append(2 * tp / (np.sum(labels == number) + np.sum(answers == number)))
+    assert metrics.compute(["f1"], np.eye(3)[answers], labels)["f1"] == pytest.approx(np.mean(of_class))

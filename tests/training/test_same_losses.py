@@ -42,7 +42,7 @@ def case(request: pytest.FixtureRequest, tiny_bert: Path) -> tuple[str, list[int
     """An encoder, the layers of it that make the student, and text."""
     if request.param == "tiny":
         return str(tiny_bert), [1, 3], made_up(STEPS * BATCH)
-    return "minilm-l6", [1, 3, 5], movie_reviews.split()["train"][: STEPS * BATCH]
+    return "minilm-l6", [1, 3, 5], movie_reviews.classes()["train"][: STEPS * BATCH]
 
 
 def new(source: str, layers: list[int] | None = None) -> EncoderClassifier:
