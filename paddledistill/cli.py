@@ -165,6 +165,7 @@ def plan(args: argparse.Namespace, best_metric: str, **changes: Any) -> "Plan":
         "max_steps": args.max_steps,
         "amp": args.amp,
         "accumulation": args.gradient_accumulation_steps,
+        "save_total_limit": args.save_total_limit,
     }
     return Plan(**{**given, **changes})
 
@@ -295,6 +296,12 @@ def add_run_flags(
     )
     group.add_argument(
         "--save_steps", type=positive_int, default=100, help="steps between two evaluations, each followed by a save"
+    )
+    group.add_argument(
+        "--save_total_limit",
+        type=positive_int,
+        default=1,
+        help="evaluated models to keep: the best one always, and the latest others as OUTPUT_DIR/model_STEP",
     )
     add_device_flags(parser)
 

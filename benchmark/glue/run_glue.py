@@ -6,6 +6,10 @@ The result is a teacher for the recipes in examples/, or, with --init_from_layer
 
 import argparse
 import logging
+import os
+import shlex
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +65,7 @@ def build_parser() -> cli.Parser:
     evaluation.add_argument(
         "--do_eval",
         action="store_true",
-        help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json",
+        help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json and report.html",
     )
     several = parser.add_argument_group("several runs")
     several.add_argument(
@@ -96,13 +100,11 @@ def fine_tune(args: argparse.Namespace) -> None:
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.data.submission import test_sets
     from paddledistill.distill import objectives
-    from paddledistill.files import read_json, write_json
-    from paddledistill.report.analysis import analyse
-    from paddledistill.report.published import beside
+    from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
-    from paddledistill.training.evaluation import evaluate, predict
-    from paddledistill.training.run_directory import RunDirectory, best_model
+    from paddledistill.training.evaluation import evaluate
+    from paddledistill.training.run_directory import RunDirectory
 
     task = get_task(args.task_name, args.data_dir)
     if args.label_smoothing and task.is_regression:
@@ -132,17 +134,10 @@ def fine_tune(args: argparse.Namespace) -> None:
         cli.plan(args, task.best_metric, patience=args.early_stopping_patience),
         lambda: evaluate(model, dev_sets, task.metrics),
     )
-    if parallel.is_main():
-        best = models.load(run.path)
-        answer_tests(args, task, best, tests)
-        analysis = analyse(predict(best, dev_sets["dev"]), dev["dev"], best.labels)
-        metrics = best_model(run.path) / "metrics.json"
-        write_json(metrics, {**read_json(metrics), "analysis": analysis})
-        logger.info(in_words(analysis))
-    run.finish(result, rows=len(examples))
-    if not args.init_from_layers:  # of some of its layers nothing is published
-        for line in beside(args.model_name_or_path, task.name, result.metrics):
-            logger.info(line)
+    if tests and parallel.is_main():
+        answer_tests(args, task, models.load(run.path), tests)
+    # Of some of an encoder's layers nothing is published.
+    conclude(run, result, len(examples), dev["dev"], task, None if args.init_from_layers else args.model_name_or_path)
 
 
 def evaluate_only(args: argparse.Namespace) -> None:
@@ -152,6 +147,7 @@ def evaluate_only(args: argparse.Namespace) -> None:
     from paddledistill.data.submission import test_sets
     from paddledistill.distill.teacher import load_teacher
     from paddledistill.files import write_json
+    from paddledistill.report import conclusion
     from paddledistill.report.analysis import analyse
     from paddledistill.tasks import get_task
     from paddledistill.training.evaluation import evaluate, predict
@@ -165,13 +161,24 @@ def evaluate_only(args: argparse.Namespace) -> None:
     runtime.start(args.device, args.seed, args.amp)
     model = load_teacher(args.model_name_or_path, task)
     sets = {name: model.encode(rows, args.max_seq_length) for name, rows in dev.items()}
-    metrics = evaluate(model, sets, task.metrics)
+    metrics = evaluate(model, sets, task.metrics).metrics
     if parallel.is_main():
         answer_tests(args, task, model, tests)
         analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
         write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
         logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        logger.info(in_words(analysis))
+        command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+        about = {
+            "command": command,
+            "machine": runtime.machine(),
+            "versions": runtime.versions(),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        page = target.with_name(conclusion.PAGE)
+        conclusion.write_page(
+            page, model, metrics, analysis, about, task.best_metric, len(dev["dev"]), conclusion.NO_CURVES
+        )
+        logger.info(conclusion.in_words(analysis))
 
 
 def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[str, Any]) -> None:
@@ -183,14 +190,6 @@ def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[st
     for split, examples in tests.items():
         logits = predict(model, model.encode(examples, args.max_seq_length))
         logger.info("answers to %s: %s", split, submission.write(task, split, logits, directory, args.data_dir))
-
-
-def in_words(analysis: dict[str, Any]) -> str:
-    """The analysis in a line."""
-    if "ece" not in analysis:
-        return f"mean absolute error {analysis['mean_absolute_error']:.3f}"
-    classes = ", ".join(f"{name} {scores['f1']:.1f}" for name, scores in analysis["classes"].items())
-    return f"F1 of each class: {classes}; calibration error {analysis['ece']:.1f} points"
 
 
 if __name__ == "__main__":

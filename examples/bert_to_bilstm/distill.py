@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, teacher_logits
     from paddledistill.files import digest
-    from paddledistill.report.published import beside
+    from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate
@@ -95,9 +95,7 @@ def main(args: argparse.Namespace) -> None:
         cli.plan(args, task.best_metric),
         lambda: evaluate(student, dev_sets, task.metrics),
     )
-    run.finish(result, rows=len(copies))
-    for line in beside("BiLSTM, distilled", task.name, result.metrics):
-        logger.info(line)
+    conclude(run, result, len(copies), dev["dev"], task, "BiLSTM, distilled")
 
 
 if __name__ == "__main__":

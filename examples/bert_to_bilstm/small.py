@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
-    from paddledistill.report.published import beside
+    from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate
@@ -55,9 +55,7 @@ def main(args: argparse.Namespace) -> None:
         cli.plan(args, task.best_metric),
         lambda: evaluate(model, dev_sets, task.metrics),
     )
-    run.finish(result, rows=len(examples))
-    for line in beside("BiLSTM", task.name, result.metrics):
-        logger.info(line)
+    conclude(run, result, len(examples), dev["dev"], task, "BiLSTM")
 
 
 if __name__ == "__main__":

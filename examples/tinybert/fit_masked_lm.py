@@ -63,6 +63,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.models.weights import read_config
     from paddledistill.tasks import LeakGuard
     from paddledistill.training import loop
+    from paddledistill.training.evaluation import Evaluation
     from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
 
     encoder = mlm.pretrained_directory(args.model_name_or_path)
@@ -101,7 +102,7 @@ def main(args: argparse.Namespace) -> None:
         run,
         cli.adamw(args, args.learning_rate),
         cli.plan(args, "loss"),
-        lambda: mlm.score(model, held_out_set),
+        lambda: Evaluation(mlm.score(model, held_out_set)),
     )
 
     if not parallel.is_main():

@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.distill.layer_maps import layer_map
     from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
     from paddledistill.files import digest
-    from paddledistill.report.published import beside
+    from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate, mean_losses
@@ -143,10 +143,10 @@ def main(args: argparse.Namespace) -> None:
             cli.plan(args, task.best_metric, epochs=epochs, max_steps=max_steps),
             lambda: evaluate(student, dev_sets, task.metrics),
         )
-        run.finish(result, rows=len(examples))
-        if not args.init_from_layers:  # of some of its layers nothing is published
-            for line in beside(args.model_name_or_path, task.name, result.metrics):
-                logger.info(line)
+        # Of some of an encoder's layers nothing is published.
+        conclude(
+            run, result, len(examples), dev["dev"], task, None if args.init_from_layers else args.model_name_or_path
+        )
 
 
 if __name__ == "__main__":

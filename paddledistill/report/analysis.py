@@ -1,6 +1,6 @@
 """Where a model errs: confusion, scores of each class, calibration, the worst errors with their text."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ def analyse(logits: np.ndarray, examples: Sequence[Example], labels: Sequence[st
     :param logits: [rows, labels], or [rows, 1] for scores.
     :param labels: names of the classes, None for scores.
     :returns: ``worst`` (at most 20 errors, the worst first); for classes also ``labels``, ``confusion`` (a row for each true class, a
-        column for each answer), ``classes`` (precision, recall, f1 in points of 100, and number of rows of each) and ``ece``, in points
-        of 100; for scores ``mean_absolute_error``.
+        column for each answer), ``classes`` (precision, recall, f1 in points of 100, and number of rows of each), ``ece``, in points
+        of 100, and ``reliability`` (see :func:`reliability`); for scores ``mean_absolute_error``.
     """
     truth = np.array([example.label for example in examples])
     if labels is None:
@@ -29,7 +29,7 @@ def analyse(logits: np.ndarray, examples: Sequence[Example], labels: Sequence[st
     probabilities, numbers = softmax(logits, axis=1), list(range(len(labels)))
     answers = probabilities.argmax(1)
     per_class = metrics.precision_recall_fscore_support(truth, answers, labels=numbers, zero_division=0)
-    errors = np.flatnonzero(answers != truth)
+    errors, bins = np.flatnonzero(answers != truth), reliability(probabilities, truth)
     worst = errors[np.argsort(probabilities[errors, truth[errors]], kind="stable")][:WORST]
     return {
         "labels": list(labels),
@@ -38,7 +38,8 @@ def analyse(logits: np.ndarray, examples: Sequence[Example], labels: Sequence[st
             name: {"precision": 100 * p, "recall": 100 * r, "f1": 100 * f1, "rows": int(rows)}
             for name, p, r, f1, rows in zip(labels, *per_class, strict=True)
         },
-        "ece": 100 * expected_calibration_error(probabilities, truth),
+        "ece": 100 * expected_calibration_error(bins),
+        "reliability": bins,
         "worst": [
             _shown(examples[row])
             | {
@@ -51,18 +52,27 @@ def analyse(logits: np.ndarray, examples: Sequence[Example], labels: Sequence[st
     }
 
 
-def expected_calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = BINS) -> float:
-    """Mean distance of confidence and accuracy over bins of equal width, weighed by their rows (Guo et al., 1706.04599, equation 3).
+def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = BINS) -> list[dict[str, float]]:
+    """Mean ``confidence`` and ``accuracy``, from 0 to 1, and number of ``rows`` of bins of equal width of confidence, those that hold any.
 
     :param probabilities: [rows, labels]. :param truth: [rows].
     """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
     of_bin = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[inside].mean() - confidence[inside].mean()) * inside.sum()
+    return [
+        {
+            "confidence": float(confidence[inside].mean()),
+            "accuracy": float(right[inside].mean()),
+            "rows": int(inside.sum()),
+        }
         for inside in (of_bin == number for number in np.unique(of_bin))
     ]
-    return float(sum(gaps) / len(truth))
+
+
+def expected_calibration_error(bins: Sequence[Mapping[str, float]]) -> float:
+    """Mean distance of confidence and accuracy over bins, weighed by their rows (Guo et al., 1706.04599, equation 3)."""
+    rows = sum(one["rows"] for one in bins)
+    return sum(abs(one["accuracy"] - one["confidence"]) * one["rows"] for one in bins) / rows
 
 
 def _of_scores(answers: np.ndarray, truth: np.ndarray, examples: Sequence[Example]) -> dict[str, Any]:

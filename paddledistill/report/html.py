@@ -1,4 +1,4 @@
-"""The page of a report: one file that needs no other and no network, drawn from the report's data alone."""
+"""Pages that need no other file and no network, drawn from data alone: of a comparison, of a single model."""
 
 import functools
 import math
@@ -7,7 +7,7 @@ from typing import Any
 
 from paddledistill.report import table
 
-TEMPLATE = "report.html.jinja"
+TEMPLATE, RUN_TEMPLATE = "report.html.jinja", "run.html.jinja"
 
 
 def render(report: Mapping[str, Any]) -> str:
@@ -55,6 +55,35 @@ def render(report: Mapping[str, Any]) -> str:
             charts=charts,
             curves=curves,
             answers=answers(report["disagreements"], report["task"]["labels"]),
+        )
+    )
+
+
+def render_run(content: Mapping[str, Any]) -> str:
+    """Draw the page of a single model.
+
+    :param content: what ``conclusion.gather`` returns.
+    """
+    from markupsafe import Markup
+
+    from paddledistill.report import plots
+
+    run, analysis, curves = content["run"], content["analysis"], content["curves"]
+    drawn = {}
+    if curves["loss"] or curves["score"]:
+        heights = [value for _, value in curves["score"]]
+        limits = (min(heights) - 1, max(heights) + 1) if heights else (0, 100)
+        series = {"label": run["model"], "seed": run["seed"], **curves}
+        drawn["curve"] = plots.training_curves([series], "curve", plots.SERIES[1], run["metric"], limits)
+    if "reliability" in analysis:
+        drawn["reliability"] = plots.reliability(analysis["reliability"], "reliability")
+    told = ", ".join(f"{name} {100 * value:.1f}" for name, value in content["metrics"].items() if "loss" not in name)
+    parts = {name: Markup(svg) for name, svg in drawn.items()}
+    return (
+        _environment()
+        .get_template(RUN_TEMPLATE)
+        .render(
+            {"run": run, "analysis": analysis, "headline": f"On dev: {told}.", "curve": "", "reliability": "", **parts}
         )
     )
 

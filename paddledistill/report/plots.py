@@ -129,6 +129,31 @@ def training_curves(
         return _svg(figure, name, _describe(runs, metric))
 
 
+def reliability(bins: Sequence[Mapping[str, Any]], name: str) -> str:
+    """Share of right answers against the mean confidence of each bin; the larger the mark, the more rows.
+
+    :param bins: ``confidence`` and ``accuracy`` from 0 to 1, and ``rows``. :param name: unique within the page.
+    """
+    rows = sum(one["rows"] for one in bins)
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(3.9, 3.4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 100], [0, 100], color=FAINT, linewidth=1, linestyle="--")
+        confidence, accuracy = ([100 * one[key] for one in bins] for key in ("confidence", "accuracy"))
+        axes.plot(confidence, accuracy, color=SERIES[1], linewidth=1.2)
+        axes.scatter(
+            confidence, accuracy, s=[20 + 300 * one["rows"] / rows for one in bins], color=SERIES[1], alpha=0.8
+        )
+        axes.set(xlim=(max(0, min(confidence) - 5), 102), ylim=(-2, 104))
+        axes.set_xlabel("confidence, %")
+        axes.set_ylabel("right answers, %")
+        told = "; ".join(
+            f"{one['rows']} answers of confidence {100 * one['confidence']:.0f} %: {100 * one['accuracy']:.0f} % right"
+            for one in bins
+        )
+        return _svg(figure, name, f"Right answers against confidence. {told}")
+
+
 def _describe(runs: Sequence[Mapping[str, Any]], metric: str) -> str:
     words = []
     for run in runs:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import paddle
@@ -55,15 +56,26 @@ def predict_together(model: Classifier, dataset: Dataset) -> np.ndarray:
     return parallel.total(predict(model, dataset, progress=parallel.mine))
 
 
-def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str]) -> dict[str, float]:
-    """Metrics and loss of every set; names of sets other than ``dev`` come before theirs, as in ``dev_mismatched/accuracy``."""
+class Evaluation(NamedTuple):
+    """Metrics by name; numbers by name whose distribution is worth a histogram."""
+
+    metrics: dict[str, float]
+    distributions: dict[str, np.ndarray] = {}  # noqa: RUF012 (never changed)
+
+
+def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str]) -> Evaluation:
+    """Metrics and loss of every set; names of sets other than ``dev`` come before theirs, as in ``dev_mismatched/accuracy``.
+
+    The distributions are the logits on ``dev``, by name of the class, or of the scores.
+    """
     found: dict[str, float] = {}
+    logits = {name: predict_together(model, dataset) for name, dataset in sets.items()}
     for name, dataset in sets.items():
         labels = dataset.columns["labels"]
-        logits = predict_together(model, dataset)
-        values = {**metrics.compute(names, logits, labels), "loss": _loss(logits, labels)}
+        values = {**metrics.compute(names, logits[name], labels), "loss": _loss(logits[name], labels)}
         found |= {key if name == "dev" else f"{name}/{key}": value for key, value in values.items()}
-    return found
+    columns = zip(model.labels or ("score",), logits["dev"].T, strict=True) if "dev" in logits else ()
+    return Evaluation(found, {f"logits/{name}": column for name, column in columns})
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -74,7 +86,7 @@ def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def mean_losses(
     objective: Callable[[Batch], Mapping[str, paddle.Tensor]], model: nn.Layer, dataset: Dataset
-) -> dict[str, float]:
+) -> Evaluation:
     """Mean of every loss term of an objective over a data set, and of their sum as ``loss``."""
     totals: dict[str, float] = {}
     with evaluating(model):
@@ -84,4 +96,4 @@ def mean_losses(
     names = parallel.agreed(lambda: list(totals))  # of the main process, which has a batch if any has
     sums = parallel.total(np.array([totals.get(name, 0.0) for name in names]))
     means = dict(zip(names, sums.tolist(), strict=True))
-    return {"loss": sum(means.values()), **means}
+    return Evaluation({"loss": sum(means.values()), **means})

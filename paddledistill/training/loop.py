@@ -28,6 +28,7 @@ from paddledistill.data.datasets import Dataset
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.models.base import Batch, Classifier, parameters
+from paddledistill.training.evaluation import Evaluation
 from paddledistill.training.feeding import prepared, to_batch
 from paddledistill.training.gradients import Gradients
 from paddledistill.training.optimization import (
@@ -49,7 +50,7 @@ class Plan:
     ``batch_size`` is that of a process. ``max_steps`` above 0 cuts the run short. ``best_metric`` is maximised, unless it is
     ``loss``. ``amp``: ``fp16`` or ``bf16``, what a GPU computes matrix products in; None is float32.
     ``accumulation``: batches of each process whose gradients are summed for a step. ``patience``: stop after so many evaluations
-    in a row without a better one; None never does.
+    in a row without a better one; None never does. ``save_total_limit``: how many models to keep, the best one and the latest others.
     """
 
     epochs: int
@@ -62,6 +63,7 @@ class Plan:
     amp: str | None = None
     accumulation: int = 1
     patience: int | None = None
+    save_total_limit: int = 1
 
 
 @dataclass
@@ -85,12 +87,12 @@ def train(
     run: RunDirectory,
     optimization: Optimization,
     plan: Plan,
-    evaluate: Callable[[], dict[str, float]],
+    evaluate: Callable[[], Evaluation],
 ) -> Result:
     """Minimise the sum of the objective's terms; evaluate and save every ``save_steps`` and at the end.
 
     :param run: a claimed directory; a state in it is taken up.
-    :param evaluate: metrics of the model as it stands.
+    :param evaluate: the model as it stands.
     :raises UserError: if the loss is no longer finite.
     """
     run.begin()
@@ -123,7 +125,7 @@ def train(
             if state.step % plan.logging_steps == 0 or state.step == total:
                 _log(run, state, epoch, batch_number, total, rate, watched)
             if state.step % plan.save_steps == 0 or state.step == total:
-                _evaluate_and_save(run, model, (optimizer, scaler), state, epoch, plan.best_metric, evaluate)
+                _evaluate_and_save(run, model, (optimizer, scaler), state, epoch, plan, evaluate)
                 state.seconds = spent + time.perf_counter() - started
     return Result(state.best_metrics, state.best_step, state.step, round(state.seconds, 1))
 
@@ -212,31 +214,37 @@ def _evaluate_and_save(
     movers: tuple[Any, Any],
     state: _State,
     epoch: int,
-    best_metric: str,
-    evaluate: Callable[[], dict[str, float]],
+    plan: Plan,
+    evaluate: Callable[[], Evaluation],
 ) -> None:
     """:param movers: optimizer and scaler."""
-    metrics = evaluate()
+    metrics, distributions = evaluate()
     logger.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    run.log("eval", state.step, epoch, state.seconds, metrics)
-    score = -metrics["loss"] if best_metric == "loss" else metrics[best_metric]
+    run.log("eval", state.step, epoch, state.seconds, metrics, distributions)
+    score = -metrics["loss"] if plan.best_metric == "loss" else metrics[plan.best_metric]
     state.since_best += 1
-    if state.best is None or score > state.best:
+    is_best = state.best is None or score > state.best
+    if is_best:
         state.best, state.best_step, state.best_metrics, state.since_best = score, state.step, metrics, 0
-        run.save_best(state.step, lambda directory: _write_model(directory, model, run, state))
+    run.save_model(
+        state.step,
+        lambda directory: _write_model(directory, model, run, state.step, metrics),
+        is_best,
+        plan.save_total_limit,
+    )
     run.save_last(state.step, lambda directory: _write_state(directory, model, movers, state))
 
 
-def _write_model(directory: Path, model: Classifier, run: RunDirectory, state: _State) -> None:
+def _write_model(directory: Path, model: Classifier, run: RunDirectory, step: int, metrics: dict[str, float]) -> None:
     model.save(directory)
-    write_json(directory / "metrics.json", {"step": state.step, **state.best_metrics})
-    lines = [f"{name} on dev: {value:.4f}" for name, value in state.best_metrics.items()]
+    write_json(directory / "metrics.json", {"step": step, **metrics})
+    lines = [f"{name} on dev: {value:.4f}" for name, value in metrics.items()]
     (directory / "README.md").write_text(
         f"# {model.description} for {model.info.name}\n\n"
         f"Made by `{run.content['command']}` (PaddleDistill).\n\n"
         f"- {parameters(model):,} parameters, sequences of up to {model.max_seq_length} wordpieces\n"
         f"- answers: {', '.join(model.labels) if model.labels else 'a score'}\n"
-        f"- step {state.step}: {'; '.join(lines)}\n\n"
+        f"- step {step}: {'; '.join(lines)}\n\n"
         'Try it: `python -m paddledistill.predict DIRECTORY "a sentence"`\n',
         encoding="utf-8",
     )

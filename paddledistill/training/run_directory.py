@@ -22,6 +22,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_directory, point, read_json, write_json
@@ -29,13 +32,16 @@ from paddledistill.files import atomic_directory, point, read_json, write_json
 logger = logging.getLogger(__name__)
 
 BEST = "best_model"
+OTHER = "model"
 LAST = "last"
+BINS = 30  # of a histogram
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 _NOT_COMPARED = {
     "resume",
     "overwrite",
     "logging_steps",
+    "save_total_limit",
     "device",
     "n_cpu",
     "n_gpu",
@@ -185,17 +191,27 @@ class RunDirectory:
             if entry.is_symlink() or entry.is_file():
                 if entry.name != ".lock":
                     entry.unlink()
-            elif entry.name == "visualdl" or entry.name.startswith((f"{BEST}_", f".{LAST}_", ".")):
+            elif entry.name == "visualdl" or entry.name.startswith((f"{BEST}_", f"{OTHER}_", f".{LAST}_", ".")):
                 shutil.rmtree(entry)
 
-    def log(self, kind: str, step: int, epoch: int, seconds: float, values: Mapping[str, float]) -> None:
+    def log(
+        self,
+        kind: str,
+        step: int,
+        epoch: int,
+        seconds: float,
+        values: Mapping[str, float],
+        distributions: Mapping[str, NDArray[Any]] | None = None,
+    ) -> None:
         """Add a line to ``metrics.jsonl`` and points to VisualDL.
 
-        :param kind: ``train`` or ``eval``.
+        :param kind: ``train`` or ``eval``. :param distributions: numbers to show as histograms.
         """
         if not parallel.is_main():
             return
         record = {"step": step, "epoch": epoch, "kind": kind, "seconds": round(seconds, 3), **values}
+        if distributions:
+            record["histograms"] = {name: _histogram(numbers) for name, numbers in distributions.items()}
         with (self.path / METRICS_FILE).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
         self._plot(record)
@@ -205,9 +221,15 @@ class RunDirectory:
             from visualdl import LogWriter
 
             self._visualdl = LogWriter(logdir=str(self.path / "visualdl"))
+        kind, step = record["kind"], record["step"]
         for name, value in record.items():
-            if name not in ("step", "epoch", "kind", "seconds"):
-                self._visualdl.add_scalar(tag=f"{record['kind']}/{name}", step=record["step"], value=value)
+            if name not in ("step", "epoch", "kind", "seconds", "histograms"):
+                self._visualdl.add_scalar(tag=f"{kind}/{name}", step=step, value=value)
+        for name, one in record.get("histograms", {}).items():
+            # VisualDL wants the numbers themselves: those in the middle of each bin give back the counts.
+            middles = np.linspace(one["from"], one["to"], 2 * BINS + 1)[1::2]
+            numbers = np.repeat(middles, one["counts"])
+            self._visualdl.add_histogram(tag=f"{kind}/{name}", values=numbers, step=step, buckets=BINS)
         self._visualdl.flush()
 
     def rewind(self, step: int) -> None:
@@ -222,22 +244,39 @@ class RunDirectory:
                 stream.write(json.dumps(record) + "\n")
             self._plot(record)
 
-    def save_last(self, step: int, fill: Callable[[Path], None]) -> None:
-        """Replace ``last`` by a directory that ``fill`` writes."""
-        self._replace(LAST, f".{LAST}_{step}", fill)
-
-    def save_best(self, step: int, fill: Callable[[Path], None]) -> None:
-        """Make ``best_model_<step>`` from what ``fill`` writes, point ``best_model`` to it, and delete the former best."""
-        self._replace(BEST, f"{BEST}_{step}", fill)
-
-    def _replace(self, link: str, name: str, fill: Callable[[Path], None]) -> None:
-        """Fill the directory ``name``, let ``link`` point to it, and delete those that it pointed to before."""
+    def save_model(self, step: int, fill: Callable[[Path], None], is_best: bool, keep: int) -> None:
+        """Keep a model that ``fill`` writes: the best so far as ``best_model_<step>``, to which ``best_model`` then points; others, if
+        ``keep`` is above 1, as ``model_<step>``. Of these the latest ``keep - 1`` stay."""
         if not parallel.is_main():
             return
+        if is_best:
+            former = [path for path in self.path.glob(f"{BEST}_*") if path.name != f"{BEST}_{step}"]
+            with atomic_directory(self.path / f"{BEST}_{step}") as partial:
+                fill(partial)
+            point(self.path / BEST, f"{BEST}_{step}")
+            for path in former:
+                if keep > 1:
+                    other = self.path / path.name.replace(BEST, OTHER)
+                    shutil.rmtree(other, ignore_errors=True)
+                    path.rename(other)
+                else:
+                    shutil.rmtree(path)
+        elif keep > 1:
+            with atomic_directory(self.path / f"{OTHER}_{step}") as partial:
+                fill(partial)
+        others = sorted(self.path.glob(f"{OTHER}_*"), key=lambda path: int(path.name.rpartition("_")[2]))
+        for path in others[: max(0, len(others) - keep + 1)]:
+            shutil.rmtree(path)
+
+    def save_last(self, step: int, fill: Callable[[Path], None]) -> None:
+        """Replace ``last``, the state to go on from, by a directory that ``fill`` writes."""
+        if not parallel.is_main():
+            return
+        name = f".{LAST}_{step}"
         with atomic_directory(self.path / name) as partial:
             fill(partial)
-        point(self.path / link, name)
-        for other in self.path.glob(f"{name.rpartition('_')[0]}_*"):
+        point(self.path / LAST, name)
+        for other in self.path.glob(f".{LAST}_*"):
             if other.name != name:
                 shutil.rmtree(other)
 
@@ -302,3 +341,9 @@ def _check_same(
         raise UserError(
             f"{path} holds a run with other arguments ({told}): choose another --output_dir, or --overwrite"
         )
+
+
+def _histogram(numbers: NDArray[Any]) -> dict[str, Any]:
+    """Counts in :data:`BINS` bins of equal width."""
+    counts, edges = np.histogram(numbers, bins=BINS)
+    return {"from": float(edges[0]), "to": float(edges[-1]), "counts": counts.tolist()}

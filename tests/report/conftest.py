@@ -56,7 +56,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, tiny_stud
         for step in range(1, steps + 1):
             claimed.log("train", step, 0, float(step), {"loss": 1 / step, "lr": 1e-4})
         claimed.log("eval", steps, 0, float(steps), {"accuracy": 0.5, "loss": 0.7})
-        claimed.save_best(steps, model.save)
+        claimed.save_model(steps, model.save, is_best=True, keep=1)
         claimed.finish(Result({"accuracy": 0.5}, steps, steps, 60.0 * steps), rows=100)
         return base / name
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from paddledistill.report.analysis import analyse, expected_calibration_error
+from paddledistill.report.analysis import analyse, expected_calibration_error, reliability
 from paddledistill.tasks import Example
 
 PROBABILITIES = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6], [0.97, 0.03]])
@@ -27,10 +27,10 @@ def test_the_worst_errors_come_first_with_their_text() -> None:
 def test_calibration_is_the_weighed_gap_of_the_bins() -> None:
     """Confidence .9 (right), .8 (right), .7 (wrong), .6 (wrong), .97 (wrong): of 10 bins the last holds the first and the fifth."""
     expected = (abs(0.5 - 0.935) * 2 + 0.2 + 0.7 + 0.6) / 5
-    assert expected_calibration_error(PROBABILITIES, np.array(TRUTH), bins=10) == pytest.approx(expected)
+    assert expected_calibration_error(reliability(PROBABILITIES, np.array(TRUTH), bins=10)) == pytest.approx(expected)
     sure = np.array([[1.0, 0.0]] * 4)
-    assert expected_calibration_error(sure, np.zeros(4, int)) == 0.0
-    assert expected_calibration_error(sure, np.ones(4, int)) == 1.0
+    assert expected_calibration_error(reliability(sure, np.zeros(4, int))) == 0.0
+    assert expected_calibration_error(reliability(sure, np.ones(4, int))) == 1.0
 
 
 def test_scores_have_distances() -> None:

@@ -123,6 +123,29 @@ def test_what_a_finished_run_leaves(train: Callable[..., EncoderClassifier], tmp
     ]
 
 
+def test_the_latest_models_are_kept_beside_the_best(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, save_steps=1, save_total_limit=3)
+    train(tmp_path / "run", plan=plan)
+    best = best_model(tmp_path / "run").name
+    kept = sorted(path.name for path in (tmp_path / "run").glob("*model_*"))
+    others = [step for step in range(10, 0, -1) if f"best_model_{step}" != best][:2]
+    assert kept == sorted([best, *(f"model_{step}" for step in others)])
+    for name in kept:
+        step = int(name.rpartition("_")[2])
+        assert json.loads((tmp_path / "run" / name / "metrics.json").read_text())["step"] == step
+        assert isinstance(models.load(tmp_path / "run" / name), EncoderClassifier)
+
+
+def test_a_former_best_model_is_one_of_the_others(tmp_path: Path) -> None:
+    run = RunDirectory.claim(tmp_path / "run", ARGUMENTS, {})
+    run.begin()
+    for step, is_best in ((1, True), (2, True), (3, False), (4, False), (5, True)):
+        run.save_model(step, lambda directory, step=step: (directory / "step").write_text(str(step)), is_best, keep=3)
+    names = sorted(path.name for path in run.path.glob("*model*"))
+    assert names == ["best_model", "best_model_5", "model_3", "model_4"]
+    assert all((run.path / name / "step").read_text() == name[-1] for name in names[1:])
+
+
 def test_evaluation_is_over_the_whole_set(
     train: Callable[..., EncoderClassifier], tmp_path: Path, glue_dir: Path
 ) -> None:

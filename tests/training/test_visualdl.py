@@ -1,0 +1,131 @@
+"""What VisualDL shows of a run: read back from its log, and looked at in a browser without a screen."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from visualdl import LogReader
+
+from paddledistill.training.run_directory import BINS, RunDirectory, read_metrics
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--no-proxy-server",
+)  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """A run that has logged: losses, rates, metrics, logits of two classes."""
+    claimed = RunDirectory.claim(tmp_path / "run", {"seed": 1}, {})
+    claimed.begin()
+    for step in (10, 20, 30):
+        claimed.log("train", step, 0, float(step), {"loss": 1 / step, "lr": 1e-4 * step})
+        claimed.log("eval", step, 0, float(step), {"accuracy": step / 100, "loss": 0.7}, logits(step))
+    return claimed
+
+
+def logits(step: int) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(step)
+    return {"logits/no": draw.normal(-1, 1, 500), "logits/yes": draw.normal(step / 10, 2, 500)}
+
+
+def reader(path: Path) -> LogReader:
+    (log,) = (path / "visualdl").iterdir()
+    return LogReader(file_path=str(log))
+
+
+def shown(path: Path) -> dict[str, list[tuple[int, list[int]]]]:
+    """The counts of every histogram by step."""
+    log = reader(path)
+    return {
+        tag: [(one.id, list(one.histogram.hist)) for one in log.get_data("histogram", tag)]
+        for tag in log.get_tags()["histogram"]
+    }
+
+
+def test_the_log_holds_losses_rates_metrics_and_logits(run: RunDirectory) -> None:
+    log = reader(run.path)
+    assert set(log.get_tags()["scalar"]) == {"train/loss", "train/lr", "eval/accuracy", "eval/loss"}
+    rates = [(one.id, one.value) for one in log.get_data("scalar", "train/lr")]
+    assert rates == [(step, pytest.approx(1e-4 * step)) for step in (10, 20, 30)]
+    for name in ("no", "yes"):
+        expected = [(step, np.histogram(logits(step)[f"logits/{name}"], BINS)[0].tolist()) for step in (10, 20, 30)]
+        assert shown(run.path)[f"eval/logits/{name}"] == expected
+
+
+def test_a_run_that_goes_on_shows_the_same(run: RunDirectory) -> None:
+    before, lines = shown(run.path), read_metrics(run.path)
+    run.log("train", 33, 1, 33.0, {"loss": 0.5, "lr": 1e-5})
+    run.rewind(30)
+    assert (shown(run.path), read_metrics(run.path)) == (before, lines)
+
+
+@pytest.fixture
+def server(run: RunDirectory) -> Iterator[str]:
+    """VisualDL's own server for the run, as a user starts it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        str(Path(sys.executable).with_name("visualdl")),
+        "--logdir",
+        str(run.path),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}/app"
+        finally:
+            process.kill()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise TimeoutError("VisualDL did not start within a minute")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium on the PATH")
+def test_the_page_in_a_browser(server: str, tmp_path: Path) -> None:
+    def page(name: str) -> str:
+        target = tmp_path / f"{name}.html"
+        command = [
+            BROWSER,
+            *QUIET,
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ]
+        with target.open("w") as file:  # no pipe: processes that the browser leaves behind would hold it open
+            subprocess.run(
+                [*command, f"{server}/{name}"], stdout=file, stderr=subprocess.DEVNULL, timeout=60, check=True
+            )
+        return target.read_text(encoding="utf-8")
+
+    def groups(html: str) -> list[tuple[str, str]]:
+        return re.findall(r'<h3>(\w+)</h3><span class="total">(\d+)</span>', html)
+
+    scalars = page("scalar")
+    assert "Scalars - VisualDL" in scalars
+    assert sorted(groups(scalars)) == [("eval", "2"), ("train", "2")]
+    assert "<canvas" in scalars  # a chart was drawn
+    assert groups(page("histogram")) == [("eval", "2")]
