@@ -106,7 +106,7 @@ def add_optimization_flags(
     parser: argparse.ArgumentParser,
     *,
     batch_size: int,
-    learning_rate: float,
+    learning_rate: float | None,
     epochs: int | None,
     epochs_flag: str = "--num_train_epochs",
 ) -> Any:
@@ -124,7 +124,7 @@ def add_optimization_flags(
         dest="learning_rate",
         type=positive_float,
         default=learning_rate,
-        help="highest rate of the schedule",
+        help="highest rate of the schedule" + ("" if learning_rate else " (default: the stage's preset)"),
     )
     group.add_argument(
         epochs_flag,
@@ -235,6 +235,32 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     kept = parser.add_argument_group("kept for the original recipes; the task and the vocabulary say these")
     for name in ("--output_dim", "--padding_idx", "--vocab_size"):
         kept.add_argument(name, type=int, help=argparse.SUPPRESS)
+
+
+def add_matching_flags(group: Any) -> None:
+    """What a student learns of the inside of its teacher."""
+    group.add_argument(
+        "--layer_map",
+        default="2i+1",
+        help="which layer learns which: 2i+1, uniform, last, or pairs like 1:2,2:4,3:6 (student:teacher, from 1; 0:0 embeddings)",
+    )
+    group.add_argument(
+        "--attention_by",
+        choices=["scores", "mean_scores", "values"],
+        default="scores",
+        help="what of attention is compared: scores of each head, their mean over heads, or relations of values (MiniLM); the last two "
+        "also where numbers of heads differ",
+    )
+    group.add_argument(
+        "--projection",
+        choices=["per_layer", "shared"],
+        default="per_layer",
+        help="where the student is narrower: a learned map to the teacher's width for each layer, or one for all",
+    )
+    for term in ("embedding", "hidden", "attention"):
+        group.add_argument(
+            f"--{term}_weight", type=non_negative_float, default=1.0, help=f"of the {term} loss; 0 leaves it out"
+        )
 
 
 MODEL_TYPES = ("bert", "roberta", "ernie", "ernie_m", "albert", "electra", "distilbert", "xlnet", "tinybert")

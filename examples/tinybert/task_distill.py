@@ -11,11 +11,16 @@ Without --stage both stages run, one after the other:
 
 import argparse
 import logging
+from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
+from paddledistill.errors import UserError
 
 logger = logging.getLogger("task_distill")
+
+# As published with TinyBERT; epochs of the intermediate stage and lengths are the task's (paddledistill/tasks.py).
+INTERMEDIATE_RATE, PREDICTION_RATE, PREDICTION_EPOCHS = 5e-5, 3e-5, 3
 
 
 def build_parser() -> cli.Parser:
@@ -37,7 +42,9 @@ def build_parser() -> cli.Parser:
     )
     teacher.add_argument("--teacher_path", required=True, help="best_model directory or run directory of run_glue.py")
     data = cli.add_task_flags(parser)
-    data.add_argument("--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces")
+    data.add_argument(
+        "--max_seq_length", type=cli.positive_int, help="longest input in wordpieces (default: the task's preset)"
+    )
     data.add_argument("--use_aug", action="store_true", help="train on train_aug.tsv of data_augmentation.py")
     stages = parser.add_argument_group("stages")
     stage = stages.add_mutually_exclusive_group()
@@ -49,25 +56,34 @@ def build_parser() -> cli.Parser:
         const="intermediate",
         help="the same as --stage intermediate",
     )
-    stages.add_argument(
-        "--layer_map",
-        default="2i+1",
-        help="which layer learns which: 2i+1, uniform, last, or pairs like 1:2,2:4,3:6 (student:teacher, from 1)",
-    )
     stages.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of the prediction stage")
     stages.add_argument(
         "--prediction_learning_rate",
         type=cli.positive_float,
-        default=3e-5,
+        default=PREDICTION_RATE,
         help="of the prediction stage, when both run",
     )
     stages.add_argument(
-        "--prediction_epochs", type=cli.positive_int, default=3, help="of the prediction stage, when both run"
+        "--prediction_epochs",
+        type=cli.positive_int,
+        default=PREDICTION_EPOCHS,
+        help="of the prediction stage, when both run",
     )
     stages.add_argument(
         "--prediction_max_steps", type=int, default=-1, help="of the prediction stage, when both run; -1: all epochs"
     )
-    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=5e-5, epochs=None))
+    terms = parser.add_argument_group("losses")
+    cli.add_matching_flags(terms)
+    terms.add_argument(
+        "--prediction_weight", type=cli.non_negative_float, default=1.0, help="of the loss on the teacher's logits"
+    )
+    terms.add_argument(
+        "--label_weight",
+        type=cli.non_negative_float,
+        default=0.0,
+        help="of a loss on the labels, in the prediction stage",
+    )
+    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=None, epochs=None))
     cli.add_run_flags(parser, seed=42)
     return parser
 
@@ -87,6 +103,8 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
+    take_presets(args, task)
+    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
     inputs = {"student": models.identify(args.model_name_or_path), "teacher": digest(best_model(args.teacher_path))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
     dev = load_dev_sets(task, args.data_dir)
@@ -108,21 +126,24 @@ def main(args: argparse.Namespace) -> None:
     first = run
     if args.stage == "both":
         first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
-    epochs = args.num_train_epochs or (3 if args.stage == "prediction" else task.intermediate_epochs)
+    epochs, rate, max_steps = args.num_train_epochs, args.learning_rate, args.max_steps
 
     if args.stage != "prediction":
-        layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers)
-        objectives.check_comparable(student, teacher)
+        layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
+        layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
+        objectives.project_to(student, teacher, layers, args.projection == "shared")
+        objectives.check_comparable(student, teacher, layers)
         run.begin()
         if not first.is_complete:
-            objective = objectives.intermediate(student, teacher, layers, targets(teacher, layers, train_set, epochs))
+            answers = targets(teacher, layers, train_set, epochs)
+            objective = objectives.intermediate(student, teacher, layers, answers, weights)
             result = loop.train(
                 student,
                 objective,
                 train_set,
                 first,
-                cli.adamw(args, args.learning_rate),
-                cli.plan(args, "loss", epochs=epochs),
+                cli.adamw(args, rate),
+                cli.plan(args, "loss"),
                 lambda: mean_losses(objective, student, dev_sets["dev"]),
             )
             first.finish(result, rows=len(examples))
@@ -131,12 +152,11 @@ def main(args: argparse.Namespace) -> None:
 
     if args.stage != "intermediate":
         stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(examples, args.max_seq_length))
-        rate, max_steps = args.learning_rate, args.max_steps
         if args.stage == "both":
             rate, epochs, max_steps = args.prediction_learning_rate, args.prediction_epochs, args.prediction_max_steps
         result = loop.train(
             student,
-            objectives.prediction(student, args.T),
+            objectives.prediction(student, args.T, args.prediction_weight, args.label_weight),
             train_set.with_column(objectives.TEACHER_LOGITS, stored),
             run,
             cli.adamw(args, rate),
@@ -147,6 +167,24 @@ def main(args: argparse.Namespace) -> None:
         conclude(
             run, result, len(examples), dev["dev"], task, None if args.init_from_layers else args.model_name_or_path
         )
+
+
+def take_presets(args: argparse.Namespace, task: Any) -> None:
+    """Fill in what was published for the task wherever the command line says nothing, and tell all of it.
+
+    :raises UserError: if nothing is left to learn from.
+    """
+    is_prediction = args.stage == "prediction"
+    args.max_seq_length = args.max_seq_length or task.max_seq_length
+    args.num_train_epochs = args.num_train_epochs or (PREDICTION_EPOCHS if is_prediction else task.intermediate_epochs)
+    args.learning_rate = args.learning_rate or (PREDICTION_RATE if is_prediction else INTERMEDIATE_RATE)
+    first = f"{args.num_train_epochs} epochs at {args.learning_rate:g}"
+    then = f", then {args.prediction_epochs} at {args.prediction_learning_rate:g}" if args.stage == "both" else ""
+    logger.info("%s: %d wordpieces, batches of %d, %s", task.name, args.max_seq_length, args.batch_size, first + then)
+    if not is_prediction and not args.embedding_weight + args.hidden_weight + args.attention_weight:
+        raise UserError("all weights of the intermediate stage are 0: take --stage prediction")
+    if args.stage != "intermediate" and not args.prediction_weight + args.label_weight:
+        raise UserError("--prediction_weight and --label_weight are both 0: one of them must be above it")
 
 
 if __name__ == "__main__":

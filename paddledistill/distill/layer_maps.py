@@ -1,40 +1,67 @@
 """Which layer of the student learns which layer of the teacher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from paddledistill.errors import UserError
 
 PRESETS = ("2i+1", "uniform", "last")
+COMPARED = ("scores", "mean_scores", "values")  # of attention
+
+
+class Asked(TypedDict):
+    """What an encoder is to show: numbers of hidden states, of layers whose scores, of layers whose values."""
+
+    hidden: tuple[int, ...]
+    scores: tuple[int, ...]
+    values: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LayerMap:
     """Pairs (student, teacher).
 
-    ``hidden`` counts states: 0 is the output of the embeddings, i that of layer i. ``attention`` counts layers from 0.
+    ``hidden`` counts states: 0 is the output of the embeddings, i that of layer i. ``attention`` counts layers from 0; what is
+    compared of them is named by ``by``: ``scores``; ``mean_scores``, the mean over heads; or ``values``, MiniLM's value relations.
     """
 
     hidden: tuple[tuple[int, int], ...]
     attention: tuple[tuple[int, int], ...]
+    by: str = "scores"
 
     @property
-    def teacher_hidden(self) -> tuple[int, ...]:
-        """Numbers of the teacher's states that are compared."""
-        return tuple(teacher for _, teacher in self.hidden)
+    def of_student(self) -> Asked:
+        """What the student has to show."""
+        return self._asked(0)
 
     @property
-    def teacher_attention(self) -> tuple[int, ...]:
-        """Numbers of the teacher's layers whose attention scores are compared."""
-        return tuple(teacher for _, teacher in self.attention)
+    def of_teacher(self) -> Asked:
+        """What the teacher has to show."""
+        return self._asked(1)
+
+    def _asked(self, side: int) -> Asked:
+        inside = tuple(pair[side] for pair in self.attention)
+        is_values = self.by == "values"
+        return Asked(
+            hidden=tuple(pair[side] for pair in self.hidden),
+            scores=() if is_values else inside,
+            values=inside if is_values else (),
+        )
+
+    def weighed(self, embedding: float, hidden: float, attention: float) -> "LayerMap":
+        """Without what counts nothing."""
+        kept = tuple(pair for pair in self.hidden if (hidden if pair[0] else embedding) > 0)
+        return replace(self, hidden=kept, attention=self.attention if attention > 0 else ())
 
 
-def layer_map(spec: str, student_layers: int, teacher_layers: int) -> LayerMap:
+def layer_map(spec: str, student_layers: int, teacher_layers: int, by: str = "scores") -> LayerMap:
     """Build a map from a preset or from explicit pairs.
 
     ``2i+1``: hidden state i learns 2i and attention i learns 2i+1 (TinyBERT; the student is half as deep as the teacher).
     ``uniform``: layer i of M, counted from 1, learns layer round(i * N / M). ``last``: the last layer only.
     Explicit pairs ``1:2,2:4`` are layers counted from 1, student first; ``0:0`` is the output of the embeddings.
 
+    :param by: what of attention is compared, of :data:`COMPARED`.
     :raises UserError: if the map does not fit the depths.
     """
     depths = f"a student of {student_layers} layers and a teacher of {teacher_layers}"
@@ -60,7 +87,7 @@ def layer_map(spec: str, student_layers: int, teacher_layers: int) -> LayerMap:
             raise UserError(
                 f"layer pair {wrong[0][0]}:{wrong[0][1]} does not fit {depths} (layers count from 1; 0:0 are the embeddings)"
             )
-    return LayerMap(tuple(pairs), tuple((s - 1, t - 1) for s, t in pairs if s))
+    return LayerMap(tuple(pairs), tuple((s - 1, t - 1) for s, t in pairs if s), by)
 
 
 def _explicit(spec: str) -> list[tuple[int, int]]:

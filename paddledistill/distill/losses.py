@@ -1,4 +1,5 @@
-"""The losses of TinyBERT (arXiv 1909.10351), of the distilled BiLSTM (1903.12136) and of Hinton et al. (1503.02531).
+"""The losses of TinyBERT (arXiv 1909.10351), of MiniLM (2002.10957), of the distilled BiLSTM (1903.12136) and of Hinton et al.
+(1503.02531).
 
 Each returns a scalar tensor: the mean over what exists. Positions of padding take no part. Half-precision input is computed in
 float32: the squares of attention scores would not fit into float16.
@@ -33,6 +34,29 @@ def attention_mse(student: paddle.Tensor, teacher: paddle.Tensor, mask: paddle.T
     pairs = (tokens.unsqueeze(1) * tokens.unsqueeze(2)).unsqueeze(1)
     squared = (student - teacher.detach()).square()
     return (squared * pairs).sum() / (pairs.sum() * student.shape[1])
+
+
+def value_relation_kl(student: paddle.Tensor, teacher: paddle.Tensor, mask: paddle.Tensor, heads: int) -> paddle.Tensor:
+    """Kullback-Leibler divergence of value relations, softmax(V V^T / sqrt(d)), from the teacher's, over real tokens (MiniLM, arXiv
+    2002.10957, equation 8). Both sides are cut into the same number of relation heads (MiniLMv2, 2012.15828), so widths and attention
+    heads may differ.
+
+    :param student: values of a layer, heads side by side, [batch, length, width of the student].
+    :param teacher: [batch, length, width of the teacher]; no gradient flows into it.
+    :param mask: [batch, length], 1 where there is a token. :param heads: divides both widths.
+    """
+    tokens = mask.astype("float32")
+    logs = [_relation_logs(_float32(values), tokens, heads) for values in (student, teacher.detach())]
+    pairs = tokens.unsqueeze(1).unsqueeze(2)
+    divergence = (logs[1].exp() * (logs[1] - logs[0]) * pairs).sum(-1)
+    return (divergence * tokens.unsqueeze(1)).sum() / (tokens.sum() * heads)
+
+
+def _relation_logs(values: paddle.Tensor, tokens: paddle.Tensor, heads: int) -> paddle.Tensor:
+    batch, length, width = values.shape
+    split = values.reshape([batch, length, heads, width // heads]).transpose([0, 2, 1, 3])
+    scores = paddle.matmul(split, split, transpose_y=True) * (width // heads) ** -0.5
+    return F.log_softmax(scores - 1e9 * (1 - tokens).unsqueeze(1).unsqueeze(2), axis=-1)
 
 
 def soft_cross_entropy(student: paddle.Tensor, teacher: paddle.Tensor, temperature: float = 1.0) -> paddle.Tensor:

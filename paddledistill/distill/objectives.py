@@ -1,14 +1,16 @@
 """Objectives: from a batch to named loss terms. A stage of a recipe differs from another by its objective alone."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import paddle
+from paddle import nn
 
 from paddledistill.distill import losses
 from paddledistill.distill.layer_maps import LayerMap
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
-from paddledistill.models.encoder import EncoderClassifier
+from paddledistill.models.encoder import EncoderModel
 from paddledistill.models.transformer import Captured
 
 TEACHER_LOGITS = "teacher_logits"  # the column that the stored logits of a teacher have in a batch
@@ -26,71 +28,131 @@ def supervised(model: Classifier, label_smoothing: float = 0.0) -> Objective:
     return objective
 
 
-def intermediate(
-    student: EncoderClassifier, teacher: EncoderClassifier, layers: LayerMap, targets: Targets | None = None
-) -> Objective:
-    """TinyBERT's first stage: the embeddings' output, hidden states and attention scores of a frozen teacher.
+@dataclass(frozen=True)
+class Weights:
+    """What the terms of the intermediate stage count; those that count nothing are not computed."""
 
+    embedding: float = 1.0
+    hidden: float = 1.0
+    attention: float = 1.0
+
+
+def intermediate(
+    student: EncoderModel,
+    teacher: EncoderModel,
+    layers: LayerMap,
+    targets: Targets | None = None,
+    weights: Weights = Weights(),
+) -> Objective:
+    """TinyBERT's first stage: the embeddings' output, hidden states and attention of a frozen teacher.
+
+    :param layers: without what counts nothing, see :meth:`LayerMap.weighed`.
     :param targets: answers in place of the teacher, see :func:`paddledistill.distill.teacher.targets`.
-    :raises UserError: if widths, head counts or vocabularies differ.
+    :raises UserError: if head counts or vocabularies differ, or widths without a projection (see :func:`project_to`).
     """
-    check_comparable(student, teacher)
-    student_hidden, student_scores = dict(layers.hidden), dict(layers.attention)
+    check_comparable(student, teacher, layers)
     targets = targets or live_targets(teacher, layers)
+    compare = _attention_loss(layers.by, student, teacher)
 
     def objective(batch: Batch) -> Losses:
-        goal = targets(batch)
-        own = student.capture(batch, student_hidden, student_scores)
+        goal, own = targets(batch), student.capture(batch, **layers.of_student)
         mask = batch["attention_mask"]
-        terms = {f"hidden_{i}": losses.hidden_mse(own.hidden[i], goal.hidden[j], mask) for i, j in layers.hidden}
-        terms |= {
-            f"attention_{i}": losses.attention_mse(own.scores[i], goal.scores[j], mask) for i, j in layers.attention
-        }
+        terms = {}
+        for i, j in layers.hidden:
+            weight = weights.hidden if i else weights.embedding
+            terms[f"hidden_{i}"] = weight * losses.hidden_mse(student.projected(i, own.hidden[i]), goal.hidden[j], mask)
+        for i, j in layers.attention:
+            terms[f"attention_{i}"] = weights.attention * compare(own, goal, i, j, mask)
         return terms
 
     return objective
 
 
-def check_comparable(student: EncoderClassifier, teacher: EncoderClassifier) -> None:
-    """Whether the states of student and teacher have the same shape and stand for the same tokens.
+def _attention_loss(
+    by: str, student: EncoderModel, teacher: EncoderModel
+) -> Callable[[Captured, Captured, int, int, paddle.Tensor], paddle.Tensor]:
+    """Of what the student has in layer i and the teacher in layer j."""
+    if by == "values":
+        heads = relation_heads(student, teacher)
+        return lambda own, goal, i, j, mask: losses.value_relation_kl(own.values[i], goal.values[j], mask, heads)
+    if by == "mean_scores":
+        return lambda own, goal, i, j, mask: losses.attention_mse(
+            own.scores[i].mean(1, keepdim=True), goal.scores[j].mean(1, keepdim=True), mask
+        )
+    return lambda own, goal, i, j, mask: losses.attention_mse(own.scores[i], goal.scores[j], mask)
 
-    :raises UserError: if they do not.
+
+def relation_heads(student: EncoderModel, teacher: EncoderModel) -> int:
+    """Into how many heads values are cut to compare their relations: as many as divide both widths, at most the teacher's heads."""
+    widths = student.config.hidden_size, teacher.config.hidden_size
+    most = int(teacher.config.num_attention_heads)
+    return next(heads for heads in range(most, 0, -1) if not any(width % heads for width in widths))
+
+
+def project_to(student: EncoderModel, teacher: EncoderModel, layers: LayerMap, shared: bool) -> None:
+    """Give the student linear maps from its width to the teacher's (TinyBERT, equations 8 and 9), if the widths differ.
+
+    They are trained and resumed with it, but are no part of the model that is saved.
+
+    :param shared: one for all layers, as TinyBERT's code has it, in place of one a layer.
+    """
+    own, other = int(student.config.hidden_size), int(teacher.config.hidden_size)
+    if own == other:
+        return
+    one = nn.Linear(own, other)
+    numbers = [i for i, _ in layers.hidden]
+    student.projections = nn.LayerDict({str(i): one if shared else nn.Linear(own, other) for i in numbers})
+
+
+def check_comparable(student: EncoderModel, teacher: EncoderModel, layers: LayerMap) -> None:
+    """Whether what is compared of student and teacher has the same shape and stands for the same tokens.
+
+    :raises UserError: if it does not.
     """
     for model in (student, teacher):
-        if model.family.blocks is None:
-            raise UserError(f"attention scores of {model.family.stem} cannot be had: take --stage prediction")
-    for what, name in (("hidden size", "hidden_size"), ("number of attention heads", "num_attention_heads")):
-        own, other = getattr(student.config, name), getattr(teacher.config, name)
-        if own != other:
-            raise UserError(
-                f"{what} of the student is {own}, of the teacher {other}: they must be equal for the intermediate stage; "
-                "take --stage prediction"
-            )
+        if layers.attention and model.family.blocks is None:
+            raise UserError(f"attention scores of {model.family.stem} cannot be had: take --attention_weight 0")
+    own, other = student.config.num_attention_heads, teacher.config.num_attention_heads
+    if own != other and layers.attention and layers.by == "scores":
+        raise UserError(
+            f"number of attention heads of the student is {own}, of the teacher {other}: compare --attention_by mean_scores or values, "
+            "or take --stage prediction"
+        )
+    own, other = student.config.hidden_size, teacher.config.hidden_size
+    if own != other and layers.hidden and student.projections is None:
+        raise ValueError(f"hidden size of the student is {own}, of the teacher {other}: a projection is needed")
     if student.tokenizer.key != teacher.tokenizer.key:
         raise UserError(
             "student and teacher have different vocabularies, so their tokens do not match: take --stage prediction"
         )
 
 
-def live_targets(teacher: EncoderClassifier, layers: LayerMap) -> Targets:
+def live_targets(teacher: EncoderModel, layers: LayerMap) -> Targets:
     """What the teacher itself answers, in evaluation mode: its dropout must not be in the targets."""
 
     def targets(batch: Batch) -> Captured:
         with paddle.no_grad():
             teacher.eval()
-            return teacher.capture(batch, layers.teacher_hidden, layers.teacher_attention)
+            return teacher.capture(batch, **layers.of_teacher)
 
     return targets
 
 
-def prediction(student: Classifier, temperature: float) -> Objective:
-    """TinyBERT's second stage: soft cross-entropy with the teacher's stored logits; their squared error for a score."""
+def prediction(student: Classifier, temperature: float, weight: float = 1.0, label_weight: float = 0.0) -> Objective:
+    """TinyBERT's second stage: soft cross-entropy with the teacher's stored logits; their squared error for a score.
+
+    :param weight: of that term. :param label_weight: of a loss on the labels, beside it or in its place. One of them is above 0.
+    """
 
     def objective(batch: Batch) -> Losses:
-        logits = student(batch)
-        if student.labels is None:  # softmax of a single logit is 1 whatever it is
-            return {"score": losses.logits_mse(logits, batch[TEACHER_LOGITS])}
-        return {"soft": losses.soft_cross_entropy(logits, batch[TEACHER_LOGITS], temperature)}
+        logits, terms = student(batch), {}
+        if weight and student.labels is None:  # softmax of a single logit is 1 whatever it is
+            terms["score"] = weight * losses.logits_mse(logits, batch[TEACHER_LOGITS])
+        elif weight:
+            terms["soft"] = weight * losses.soft_cross_entropy(logits, batch[TEACHER_LOGITS], temperature)
+        if label_weight:
+            terms["supervised"] = label_weight * losses.supervised(logits, batch["labels"])
+        return terms
 
     return objective
 

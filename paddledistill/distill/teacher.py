@@ -19,7 +19,7 @@ from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.journal import Journal
 from paddledistill.models.base import Batch, Classifier
-from paddledistill.models.encoder import EncoderClassifier
+from paddledistill.models.encoder import EncoderModel
 from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
 from paddledistill.progress import Watched
@@ -100,8 +100,8 @@ def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path:
         journal.remove()
 
 
-def targets(teacher: EncoderClassifier, layers: LayerMap, dataset: Dataset, epochs: int) -> Targets | None:
-    """The hidden states and attention scores of ``teacher`` that ``layers`` names, by an inference engine.
+def targets(teacher: EncoderModel, layers: LayerMap, dataset: Dataset, epochs: int) -> Targets | None:
+    """What of the inside of ``teacher`` is compared, as ``layers`` names it, by an inference engine.
 
     :param dataset: what will be read, ``epochs`` times; as the teacher encodes it.
     :returns: None where the teacher itself should answer: on a GPU, for few rows, or if it cannot be exported.
@@ -115,8 +115,12 @@ def targets(teacher: EncoderClassifier, layers: LayerMap, dataset: Dataset, epoc
     def answer(batch: Batch) -> Captured:
         arrays = engine.run_all({name: batch[name].numpy() for name in ENCODER_INPUTS})
         found = iter(paddle.to_tensor(array) for array in arrays)
-        hidden = {number: next(found) for number in sorted(set(layers.teacher_hidden))}
-        return Captured(hidden, {number: next(found) for number in sorted(set(layers.teacher_attention))})
+        asked = layers.of_teacher
+        kept = [
+            {number: next(found) for number in sorted(set(numbers))}
+            for numbers in (asked["hidden"], asked["scores"], asked["values"])
+        ]
+        return Captured(*kept)
 
     return answer
 
@@ -124,15 +128,15 @@ def targets(teacher: EncoderClassifier, layers: LayerMap, dataset: Dataset, epoc
 class _Targets(nn.Layer):
     """A teacher that answers with what an intermediate stage compares."""
 
-    def __init__(self, teacher: EncoderClassifier, layers: LayerMap) -> None:
+    def __init__(self, teacher: EncoderModel, layers: LayerMap) -> None:
         super().__init__()
         self.network = teacher.network
         self._teacher, self._layers = [teacher], layers  # in a list, so that its weights are not counted twice
 
     def extra_repr(self) -> str:
         """Tells one export of a teacher from another."""
-        return f"hidden states {self._layers.teacher_hidden}, attention scores {self._layers.teacher_attention}"
+        return str(self._layers.of_teacher)
 
     def forward(self, batch: Batch) -> list[paddle.Tensor]:
-        found = self._teacher[0].capture(batch, self._layers.teacher_hidden, self._layers.teacher_attention)
-        return [*found.hidden.values(), *found.scores.values()]  # by number, each once
+        found = self._teacher[0].capture(batch, **self._layers.of_teacher)
+        return [*found.hidden.values(), *found.scores.values(), *found.values.values()]  # by number, each once

@@ -13,10 +13,15 @@ from paddledistill.models.base import Batch, Classifier, TaskInfo, parameters
 from paddledistill.models.bilstm import MODEL_TYPE, BiLSTM, BiLSTMConfig, find_vocabulary, load_bilstm, new_bilstm
 from paddledistill.models.encoder import (
     EncoderClassifier,
+    EncoderModel,
+    PlainEncoder,
     freeze,
     identify,
+    keep_layers,
     load_encoder_classifier,
     new_encoder_classifier,
+    new_plain_encoder,
+    plain_encoder,
 )
 from paddledistill.models.families import FAMILIES
 from paddledistill.models.transformer import Captured
@@ -31,14 +36,19 @@ __all__ = [
     "Captured",
     "Classifier",
     "EncoderClassifier",
+    "EncoderModel",
+    "PlainEncoder",
     "TaskInfo",
     "find_vocabulary",
     "freeze",
     "identify",
+    "keep_layers",
     "load",
     "new_bilstm",
     "new_encoder_classifier",
+    "new_plain_encoder",
     "parameters",
+    "plain_encoder",
 ]
 
 

@@ -101,5 +101,5 @@ class Classifier(nn.Layer):
 
 
 def parameters(model: nn.Layer) -> int:
-    """Number of parameters, embeddings included."""
-    return sum(int(parameter.size) for parameter in model.parameters())
+    """Number of parameters, embeddings included; projections, which are trained beside a model, are not its own."""
+    return sum(int(one.size) for name, one in model.named_parameters() if not name.startswith("projections."))

@@ -5,9 +5,10 @@ import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import paddle
+from paddle import nn
 
 from paddledistill import assets
 from paddledistill.data.datasets import Dataset, encode_for_bert
@@ -19,7 +20,7 @@ from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
 from paddledistill.models.families import FAMILIES, HEADS, Family, kind_of
 from paddledistill.models.paddlenlp import paddlenlp_transformers
-from paddledistill.models.weights import fill, read_config, read_state
+from paddledistill.models.weights import State, fill, read_config, read_state
 from paddledistill.tasks import Example
 from paddledistill.training.run_directory import best_model
 
@@ -33,15 +34,23 @@ _DROPOUTS = (
 )  # fmt: skip
 
 
-class EncoderClassifier(Classifier):
-    """A PaddleNLP ``...ForSequenceClassification`` with its tokenizer and task."""
+Encoder = TypeVar("Encoder", bound="EncoderModel")
+
+
+class EncoderModel(Classifier):
+    """A PaddleNLP network with an encoder in it, that can be looked into; its tokenizer and task.
+
+    ``projections`` are trained beside it and never saved: linear maps by the number of a hidden state, see
+    :func:`paddledistill.distill.objectives.project_to`.
+    """
 
     def __init__(self, network: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo) -> None:
-        """:param network: the PaddleNLP model; its head has ``info.num_outputs`` outputs."""
+        """:param network: the PaddleNLP model."""
         super().__init__(tokenizer, info)
         self.network = network
         self.kind = kind_of(network)
         self.family = FAMILIES[self.kind]
+        self.projections: nn.LayerDict | None = None
         transformer.accelerate(network)
 
     @property
@@ -51,8 +60,8 @@ class EncoderClassifier(Classifier):
 
     @property
     def backbone(self) -> Any:
-        """The encoder without the classification head."""
-        return getattr(self.network, self.family.prefix)
+        """The encoder without a head."""
+        return getattr(self.network, self.family.prefix, self.network)
 
     @property
     def num_layers(self) -> int:
@@ -70,37 +79,50 @@ class EncoderClassifier(Classifier):
         """``[CLS] a [SEP] (b [SEP])`` as wordpiece ids."""
         return encode_for_bert(examples, self.tokenizer, max_seq_length or self.max_seq_length, cache)
 
-    def forward(self, batch: Batch) -> paddle.Tensor:
-        """Logits, [batch, labels]."""
-        found = self.network(**self._inputs(batch))
-        return found[0] if isinstance(found, tuple) else found
-
-    def _inputs(self, batch: Batch) -> dict[str, paddle.Tensor]:
-        mask = self._bias(batch) if self.family.reads_bias else batch["attention_mask"].astype("float32")
+    def inputs(self, batch: Batch) -> dict[str, paddle.Tensor]:
+        """A batch as the network takes it."""
+        mask = self.bias(batch) if self.family.reads_bias else batch["attention_mask"].astype("float32")
         segments = {"token_type_ids": batch["token_type_ids"]} if self.family.reads_segments else {}
         return {"input_ids": batch["input_ids"], "attention_mask": mask, **segments}
 
-    def _bias(self, batch: Batch) -> paddle.Tensor:
+    def bias(self, batch: Batch) -> paddle.Tensor:
+        """What is added to attention scores, see :func:`paddledistill.models.transformer.run_layer`."""
         return kernels.attention_bias(batch["attention_mask"], self.config.num_attention_heads, transformer.MASKED)
 
-    def capture(self, batch: Batch, hidden: Collection[int] = (), scores: Collection[int] = ()) -> transformer.Captured:
-        """Hidden states and pre-softmax attention scores, see :func:`paddledistill.models.transformer.capture`.
+    def capture(
+        self, batch: Batch, hidden: Collection[int] = (), scores: Collection[int] = (), values: Collection[int] = ()
+    ) -> transformer.Captured:
+        """Hidden states, pre-softmax attention scores and values, see :func:`paddledistill.models.transformer.capture`.
 
         :param batch: ``input_ids``, ``token_type_ids`` and ``attention_mask``, each [batch, length].
         :raises ValueError: for a number that the encoder does not have.
-        :raises UserError: for scores of a family whose scores cannot be had.
+        :raises UserError: for scores or values of a family whose attention cannot be had.
         """
-        depth = self.num_layers
-        wrong = {i for i in hidden if not 0 <= i <= depth} | {i for i in scores if not 0 <= i < depth}
+        depth, inside = self.num_layers, {*scores, *values}
+        wrong = {i for i in hidden if not 0 <= i <= depth} | {i for i in inside if not 0 <= i < depth}
         if wrong:
             raise ValueError(f"the encoder has {depth} layers, so there is no {sorted(wrong)} to capture")
         if self.family.blocks is None:
-            if scores:
+            if inside:
                 raise UserError(f"attention scores of {self.family.stem} cannot be had: leave the attention loss out")
-            states = self.backbone(**self._inputs(batch), output_hidden_states=True)[-1]
+            states = self.backbone(**self.inputs(batch), output_hidden_states=True)[-1]
             return transformer.Captured({number: states[number] for number in hidden})
         state = self.family.embed(self.backbone, batch)
-        return transformer.capture(self.family.blocks(self.backbone), state, self._bias(batch), hidden, scores)
+        blocks = self.family.blocks(self.backbone)
+        return transformer.capture(blocks, state, self.bias(batch), hidden, scores, values)
+
+    def projected(self, number: int, state: paddle.Tensor) -> paddle.Tensor:
+        """A hidden state by its projection, or as it is where there are none."""
+        return state if self.projections is None else self.projections[str(number)](state)
+
+
+class EncoderClassifier(EncoderModel):
+    """A PaddleNLP ``...ForSequenceClassification``; its head has ``info.num_outputs`` outputs."""
+
+    def forward(self, batch: Batch) -> paddle.Tensor:
+        """Logits, [batch, labels]."""
+        found = self.network(**self.inputs(batch))
+        return found[0] if isinstance(found, tuple) else found
 
     def save(self, directory: Path) -> None:
         """Write a PaddleNLP-loadable directory."""
@@ -110,6 +132,20 @@ class EncoderClassifier(Classifier):
         self.network.save_pretrained(str(directory))
         self.tokenizer.save(directory)
         self.info.write(directory)
+
+
+class PlainEncoder(EncoderModel):
+    """A PaddleNLP encoder without a head."""
+
+    def forward(self, batch: Batch) -> paddle.Tensor:
+        """The last hidden state, [batch, length, width]."""
+        found = self.network(**self.inputs(batch))
+        return found[0] if isinstance(found, tuple) else found
+
+    def save(self, directory: Path) -> None:
+        """Write a PaddleNLP-loadable directory."""
+        self.network.save_pretrained(str(directory))
+        self.tokenizer.save(directory)
 
 
 def load_encoder_classifier(directory: Path) -> EncoderClassifier:
@@ -139,7 +175,54 @@ def new_encoder_classifier(
     """
     found = find_pretrained(source)
     model = _build(found, info, model_type, pretrained=True) if found else _download(source, info, model_type)
-    return _keep_layers(model, layers, dropout) if layers or dropout is not None else model
+    return keep_layers(model, layers, dropout) if layers or dropout is not None else model
+
+
+def plain_encoder(source: str, model_type: str | None = None) -> PlainEncoder:
+    """A pre-trained encoder without a head, in evaluation mode.
+
+    :param source: a local directory (of a classifier too), an embedded asset, or a PaddleNLP model name.
+    :raises UserError: if it cannot be found or does not fit.
+    """
+    directory = find_pretrained(source)
+    if directory is None:
+        kind = model_type or _kind_by_name(source)
+        tokenizer = download_tokenizer(source, kind)
+        with _explained(source):
+            network = FAMILIES[kind].model_class().from_pretrained(source)
+    else:
+        family = FAMILIES[_kind(read_config(directory), directory, model_type)]
+        config, tokenizer = _read_shape(directory, family, family, max_seq_length=1)
+        network = family.model_class()(config)
+        fill(network, _read_encoder(directory, family, config), directory, _NEW)
+    model = PlainEncoder(
+        network, tokenizer, TaskInfo("text", None, is_pair=True, max_seq_length=positions_of(network.config))
+    )
+    model.eval()
+    return model
+
+
+def new_plain_encoder(
+    like: EncoderModel, layers: int, width: int, heads: int, intermediate: int, dropout: float = 0.0
+) -> PlainEncoder:
+    """An encoder of the same family and vocabulary with new weights.
+
+    :param layers: depth. :param heads: attention heads, which divide ``width``. :param intermediate: width of the feed-forward layers.
+    :raises UserError: if the heads do not divide the width.
+    """
+    if width % heads:
+        raise UserError(f"{heads} attention heads do not divide a hidden size of {width}: choose another number")
+    config = copy.deepcopy(like.config)
+    config.num_hidden_layers, config.hidden_size = layers, width
+    config.num_attention_heads, config.intermediate_size = heads, intermediate
+    _set_dropout(config, dropout)
+    return PlainEncoder(like.family.model_class()(config), like.tokenizer, like.info)
+
+
+def positions_of(config: Any) -> int:
+    """How many positions an encoder has; XLNet's are relative, so it has as many as one likes."""
+    positions = int(getattr(config, "max_position_embeddings", 0))
+    return positions if positions > 0 else 512
 
 
 def freeze(model: EncoderClassifier, layers: int, embeddings: bool) -> None:
@@ -188,19 +271,14 @@ def identify(source: str) -> str:
 
 
 def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: bool = False) -> EncoderClassifier:
-    raw = read_config(directory)
-    kind = _kind(raw, directory, model_type)
+    kind = _kind(read_config(directory), directory, model_type)
     if model_type and model_type != kind and pretrained and {model_type, kind} != {"bert", "tinybert"}:
         raise UserError(f"--model_type {model_type} does not fit {directory}, which holds a {kind} model")
     family, own = FAMILIES[kind], FAMILIES[model_type if pretrained and model_type else kind]
-    config = own.config_class().from_pretrained(str(directory))
+    config, tokenizer = _read_shape(directory, family, own, info.max_seq_length)
     config.num_labels = info.num_outputs
-    config.use_cache = False  # for generating text; it costs two copies a layer
-    tokenizer = read_tokenizer(directory, family.subwords)
-    _check_sizes(directory, family, config, tokenizer, info)
     network = own.classifier_class()(config)
-    prefixes = [family.prefix, family.foreign_prefix or family.prefix]
-    state = read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
+    state = _read_encoder(directory, family, config)
     heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
     inside = {f"{own.prefix}.{name}": tensor for name, tensor in state.items() if name not in heads}
     may_be_new = [f"{own.prefix}.{name}" for name in _NEW[0 if pretrained else 1 :]]
@@ -209,8 +287,25 @@ def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: 
     return EncoderClassifier(network, tokenizer, info)
 
 
+def _read_shape(
+    directory: Path, family: Family, own: Family, max_seq_length: int
+) -> tuple[Any, Tokenizer | SubwordTokenizer]:
+    """Configuration, as ``own`` family's, and tokenizer of a directory that holds a model of ``family``."""
+    config = own.config_class().from_pretrained(str(directory))
+    config.use_cache = False  # for generating text; it costs two copies a layer
+    tokenizer = read_tokenizer(directory, family.subwords)
+    _check_sizes(directory, family, config, tokenizer, max_seq_length)
+    return config, tokenizer
+
+
+def _read_encoder(directory: Path, family: Family, config: Any) -> State:
+    """All tensors, those of the encoder without its name before them."""
+    prefixes = [family.prefix, family.foreign_prefix or family.prefix]
+    return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
+
+
 def _check_sizes(
-    directory: Path, family: Family, config: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo
+    directory: Path, family: Family, config: Any, tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int
 ) -> None:
     """Whether vocabulary and positions are enough."""
     if len(tokenizer) > config.vocab_size:
@@ -219,10 +314,10 @@ def _check_sizes(
             "they belong to different models"
         )
     positions = getattr(config, "max_position_embeddings", 0)  # XLNet has none: its positions are relative
-    if positions > 0 and info.max_seq_length > positions - family.used_positions(tokenizer.pad_id):
+    usable = positions - family.used_positions(tokenizer.pad_id)
+    if positions > 0 and max_seq_length > usable:
         raise UserError(
-            f"max_seq_length {info.max_seq_length} is beyond the {positions - family.used_positions(tokenizer.pad_id)} positions of "
-            f"{directory}: choose a smaller one"
+            f"max_seq_length {max_seq_length} is beyond the {usable} positions of {directory}: choose a smaller one"
         )
 
 
@@ -265,7 +360,7 @@ def _download(name: str, info: TaskInfo, model_type: str | None) -> EncoderClass
     tokenizer = download_tokenizer(name, kind)
     with _explained(name):
         network = FAMILIES[kind].classifier_class().from_pretrained(name, num_labels=info.num_outputs)
-    _check_sizes(Path(name), FAMILIES[kind], network.config, tokenizer, info)
+    _check_sizes(Path(name), FAMILIES[kind], network.config, tokenizer, info.max_seq_length)
     return EncoderClassifier(network, tokenizer, info)
 
 
@@ -302,8 +397,12 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
 
 
-def _keep_layers(model: EncoderClassifier, layers: Sequence[int] | None, dropout: float | None) -> EncoderClassifier:
-    """The same model with only some of its layers, or another dropout."""
+def keep_layers(model: Encoder, layers: Sequence[int] | None, dropout: float | None) -> Encoder:
+    """The same model with only some of its layers, or another dropout.
+
+    :param layers: their numbers from 0; None keeps all. :param dropout: None keeps the model's.
+    :raises UserError: for a layer that is not there, or layers that share their weights.
+    """
     if layers and model.family.layers is None:
         raise UserError(f"the layers of {model.family.stem} share their weights, so there are none to choose from")
     wrong = [number for number in layers or () if not 0 <= number < model.num_layers]
@@ -313,15 +412,18 @@ def _keep_layers(model: EncoderClassifier, layers: Sequence[int] | None, dropout
     if layers:
         config.num_hidden_layers = len(layers)
     if dropout is not None:
-        for name in _DROPOUTS:
-            if hasattr(config, name):
-                setattr(config, name, dropout)
+        _set_dropout(config, dropout)
     network = type(model.network)(config)
     state = model.network.state_dict()
-    network.set_state_dict(
-        _renumbered(state, f"{model.family.prefix}.{model.family.layers}.", layers) if layers else state
-    )
-    return EncoderClassifier(network, model.tokenizer, model.info)
+    inside = "" if model.backbone is model.network else f"{model.family.prefix}."
+    network.set_state_dict(_renumbered(state, f"{inside}{model.family.layers}.", layers) if layers else state)
+    return type(model)(network, model.tokenizer, model.info)
+
+
+def _set_dropout(config: Any, dropout: float) -> None:
+    for name in _DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, dropout)
 
 
 def _renumbered(state: dict[str, Any], marker: str, layers: Sequence[int]) -> dict[str, Any]:

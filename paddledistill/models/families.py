@@ -2,6 +2,7 @@
 Face gives to its tensors, where the layers are, what can be seen inside."""
 
 import copy
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,10 @@ class Family:
     def classifier_class(self) -> Any:
         """PaddleNLP's encoder with a head."""
         return getattr(paddlenlp_transformers(), f"{self.stem}ForSequenceClassification")
+
+    def model_class(self) -> Any:
+        """PaddleNLP's encoder without a head."""
+        return getattr(paddlenlp_transformers(), f"{self.stem}Model")
 
     def from_torch(self, state: State, config: Any) -> State:
         """Tensors that PyTorch wrote, without the encoder's prefix, under PaddleNLP's names and turned round."""
@@ -150,8 +155,8 @@ FAMILIES = {
 
 
 def kind_of(network: nn.Layer) -> str:
-    """The key in :data:`FAMILIES` of a PaddleNLP classifier."""
-    stem = type(network).__name__.removesuffix("ForSequenceClassification")
+    """The key in :data:`FAMILIES` of a PaddleNLP model, with or without a head."""
+    stem = re.sub(r"(For[A-Z]\w+|Model)$", "", type(network).__name__)
     return next(kind for kind, family in FAMILIES.items() if family.stem == stem)
 
 

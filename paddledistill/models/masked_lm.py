@@ -21,9 +21,9 @@ from paddledistill.data.tokenization import Tokenizer
 from paddledistill.distill import losses
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
-from paddledistill.models import kernels, transformer
-from paddledistill.models.base import Batch, Classifier, TaskInfo
-from paddledistill.models.encoder import find_pretrained
+from paddledistill.models import kernels
+from paddledistill.models.base import Batch, TaskInfo
+from paddledistill.models.encoder import EncoderModel, find_pretrained
 from paddledistill.models.engine import Engine
 from paddledistill.models.families import FAMILIES
 from paddledistill.models.paddlenlp import paddlenlp_transformers
@@ -43,35 +43,30 @@ _HEAD_FROM_TORCH = {
 }
 
 
-class MaskedLM(Classifier):
+class MaskedLM(EncoderModel):
     """A BERT encoder with a head that scores every wordpiece of the vocabulary for a masked position."""
 
     tokenizer: Tokenizer
 
-    def __init__(self, network: Any, tokenizer: Tokenizer) -> None:
+    def __init__(self, network: Any, tokenizer: Tokenizer, info: TaskInfo | None = None) -> None:
         """:param network: PaddleNLP's ``BertForMaskedLM``, its decoder tied to the word embeddings."""
+        positions = network.config.max_position_embeddings
         super().__init__(
-            tokenizer, TaskInfo("masked-lm", None, is_pair=False, max_seq_length=network.config.max_position_embeddings)
+            network, tokenizer, info or TaskInfo("masked-lm", None, is_pair=False, max_seq_length=positions)
         )
-        self.network = network
-        transformer.accelerate(network)
         self._engine: Engine | None = None
 
     @property
     def description(self) -> str:
         """For example ``bert 6x384 masked LM``."""
-        config = self.network.config
-        return f"{config.model_type} {config.num_hidden_layers}x{config.hidden_size} masked LM"
+        return f"{super().description} masked LM"
 
     def forward(self, batch: Batch) -> paddle.Tensor:
         """Logits, [positions, vocabulary]; ``batch["positions"]`` counts through the flattened rows.
 
         Only these positions are projected on the vocabulary, which would otherwise cost as much as the whole encoder.
         """
-        bias = kernels.attention_bias(
-            batch["attention_mask"], self.network.config.num_attention_heads, transformer.MASKED
-        )
-        hidden = self.network.bert(batch["input_ids"], token_type_ids=batch["token_type_ids"], attention_mask=bias)[0]
+        hidden = self.backbone(**self.inputs(batch))[0]
         return self.network.cls(hidden, masked_positions=batch["positions"])
 
     def predict_logits(

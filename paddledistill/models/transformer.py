@@ -83,17 +83,20 @@ def run_layer(
 class Block:
     """A layer in two steps.
 
-    ``scores`` gives a state's attention scores, see :func:`attention_scores`; ``run`` takes the state, its scores and the bias of
-    :func:`run_layer`, and gives the next state.
+    ``scores`` gives a state's attention scores, see :func:`attention_scores`; ``values`` its values, heads side by side,
+    [batch, length, width]; ``run`` takes the state, its scores and the bias of :func:`run_layer`, and gives the next state.
     """
 
     scores: Callable[[paddle.Tensor], paddle.Tensor]
+    values: Callable[[paddle.Tensor], paddle.Tensor]
     run: Callable[[paddle.Tensor, paddle.Tensor, paddle.Tensor], paddle.Tensor]
 
 
 def block(layer: nn.TransformerEncoderLayer) -> Block:
     """Of a layer of BERT's kind."""
-    return Block(lambda state: attention_scores(layer, state), lambda *step: run_layer(layer, *step))
+    return Block(
+        lambda state: attention_scores(layer, state), layer.self_attn.v_proj, lambda *step: run_layer(layer, *step)
+    )
 
 
 def albert_block(inner: Any) -> Block:
@@ -113,7 +116,7 @@ def albert_block(inner: Any) -> Block:
             state = layer(state, bias)[0]
         return state
 
-    return Block(scores, run)
+    return Block(scores, attention.value, run)
 
 
 @dataclass
@@ -122,35 +125,43 @@ class Captured:
 
     ``hidden[i]`` is [batch, length, width]; 0 is the output of the embeddings, i the output of layer i. ``scores[i]`` is
     [batch, heads, length, length]: query times key over the root of the head width in layer i, counted from 0, before mask,
-    softmax and dropout.
+    softmax and dropout. ``values[i]`` is [batch, length, width]: the values of layer i, counted from 0, heads side by side.
     """
 
     hidden: dict[int, paddle.Tensor] = field(default_factory=dict)
     scores: dict[int, paddle.Tensor] = field(default_factory=dict)
+    values: dict[int, paddle.Tensor] = field(default_factory=dict)
 
 
+@paddle.jit.not_to_static  # an export takes the loop as it runs
 def capture(
     blocks: Sequence[Block],
     state: paddle.Tensor,
     bias: paddle.Tensor,
     hidden: Collection[int] = (),
     scores: Collection[int] = (),
+    values: Collection[int] = (),
 ) -> Captured:
     """Run layers up to the last one that is needed.
 
     :param state: what the first layer reads, [batch, length, width]. :param bias: of :func:`run_layer`.
     :param hidden: numbers of the hidden states to keep, 0 to the number of layers.
-    :param scores: numbers of the layers, from 0, whose attention scores to keep.
+    :param scores: numbers of the layers, from 0, whose attention scores to keep; ``values``: whose values.
     """
-    last_state, last_scores = max(hidden, default=0), max(scores, default=-1)
+    last_state, last_inside = max(hidden, default=0), max((*scores, *values), default=-1)
     kept = Captured()
     if 0 in hidden:
         kept.hidden[0] = state
-    for number, layer in enumerate(blocks[: max(last_state, last_scores + 1)]):
+    for number, layer in enumerate(blocks[: max(last_state, last_inside + 1)]):
+        if number in values:
+            kept.values[number] = layer.values(state)
+        is_end = number == last_inside and number >= last_state
+        if is_end and number not in scores:
+            break
         raw = layer.scores(state)
         if number in scores:
             kept.scores[number] = raw
-        if number == last_scores and number >= last_state:
+        if is_end:
             break
         state = layer.run(state, raw, bias)
         if number + 1 in hidden:

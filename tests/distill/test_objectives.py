@@ -130,9 +130,95 @@ def test_prediction_stage_never_asks_for_attentions(tiny_bert: Path, monkeypatch
     objectives.prediction(student, 2.0)(batch)
 
 
-def test_other_widths_are_refused(tiny_bert: Path, tiny_student: Path) -> None:
-    teacher, student = classifier(tiny_bert), classifier(tiny_student)
-    student.config.hidden_size = 8
-    with pytest.raises(UserError, match="hidden size of the student is 8, of the teacher 16"):
+def narrow(like: EncoderClassifier, width: int = 8, heads: int = 2) -> models.PlainEncoder:
+    """A student of 2 layers with new weights."""
+    paddle.seed(3)
+    return models.new_plain_encoder(like, layers=2, width=width, heads=heads, intermediate=2 * width)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_narrower_student_learns_through_projections(tiny_bert: Path, shared: bool) -> None:
+    teacher = classifier(tiny_bert)
+    student, layers = narrow(teacher), layer_map("2i+1", 2, 4)
+    with pytest.raises(ValueError, match="hidden size of the student is 8, of the teacher 16"):
+        objectives.intermediate(student, teacher, layers)
+    before = models.parameters(student)
+    objectives.project_to(student, teacher, layers, shared)
+    assert models.parameters(student) == before  # they are not the model's own
+    assert len({id(one) for one in student.projections.values()}) == (1 if shared else 3)
+    objective, batch = objectives.intermediate(student, teacher, layers), batch_of(teacher)
+    teacher.eval()
+    own, goal = student.capture(batch, **layers.of_student), teacher.capture(batch, **layers.of_teacher)
+    found = objective(batch)
+    for i, j in layers.hidden:
+        projection = student.projections[str(i)]
+        state = own.hidden[i].numpy() @ projection.weight.numpy() + projection.bias.numpy()
+        expected = losses.hidden_mse(paddle.to_tensor(state), goal.hidden[j], batch["attention_mask"])
+        assert float(found[f"hidden_{i}"]) == pytest.approx(float(expected), rel=1e-4)
+    sum(found.values()).backward()
+    moved = [name for name, one in student.named_parameters() if one.grad is not None]
+    assert sum(name.startswith("projections.") for name in moved) == (2 if shared else 6)
+
+
+def test_other_numbers_of_heads_want_another_comparison(tiny_bert: Path) -> None:
+    teacher = classifier(tiny_bert)
+    student = narrow(teacher, width=16, heads=4)
+    batch = batch_of(teacher)
+    with pytest.raises(
+        UserError, match=r"attention heads of the student is 4, of the teacher 2.*--attention_by mean_scores or values"
+    ):
         objectives.intermediate(student, teacher, layer_map("2i+1", 2, 4))
-    assert np.isfinite(float(objectives.supervised(student)(batch_of(student))["supervised"]))
+    teacher.eval()
+    for by in ("mean_scores", "values"):
+        layers = layer_map("2i+1", 2, 4, by)
+        found = objectives.intermediate(student, teacher, layers)(batch)
+        own, goal = student.capture(batch, **layers.of_student), teacher.capture(batch, **layers.of_teacher)
+        for i, j in layers.attention:
+            if by == "values":
+                expected = losses.value_relation_kl(own.values[i], goal.values[j], batch["attention_mask"], 2)
+            else:
+                expected = losses.attention_mse(
+                    own.scores[i].mean(1, keepdim=True), goal.scores[j].mean(1, keepdim=True), batch["attention_mask"]
+                )
+            assert float(found[f"attention_{i}"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_values_are_those_of_the_layers(tiny_bert: Path) -> None:
+    model = classifier(tiny_bert)
+    model.eval()
+    batch = batch_of(model)
+    found = model.capture(batch, hidden=[1], values=[1, 3])
+    layer = model.backbone.encoder.layers[1].self_attn.v_proj
+    expected = found.hidden[1].numpy() @ layer.weight.numpy() + layer.bias.numpy()
+    np.testing.assert_allclose(found.values[1].numpy(), expected, atol=1e-5)
+    assert sorted(found.values) == [1, 3]
+
+
+def test_weights_scale_terms_and_zero_leaves_them_out(tiny_bert: Path, tiny_student: Path) -> None:
+    teacher, student = classifier(tiny_bert), classifier(tiny_student)
+    student.eval()
+    batch = batch_of(teacher)
+    plain = objectives.intermediate(student, teacher, layer_map("2i+1", 2, 4))(batch)
+    weights = objectives.Weights(embedding=0.0, hidden=2.0, attention=0.5)
+    layers = layer_map("2i+1", 2, 4).weighed(0.0, 2.0, 0.5)
+    assert 0 not in layers.of_teacher["hidden"]
+    found = objectives.intermediate(student, teacher, layers, weights=weights)(batch)
+    assert set(found) == set(plain) - {"hidden_0"}
+    for name, value in found.items():
+        factor = 2.0 if name.startswith("hidden") else 0.5
+        assert float(value) == pytest.approx(factor * float(plain[name]), rel=1e-5)
+    only_states = layer_map("2i+1", 2, 4).weighed(1.0, 1.0, 0.0)
+    assert only_states.of_teacher["scores"] == ()
+
+
+def test_labels_beside_the_teachers_logits(tiny_student: Path) -> None:
+    student = classifier(tiny_student)
+    student.eval()
+    batch = batch_of(student) | {objectives.TEACHER_LOGITS: paddle.to_tensor([[1.0, 2.0], [0.5, 0.1]])}
+    both = objectives.prediction(student, 2.0, weight=0.3, label_weight=0.7)(batch)
+    logits = student(batch)
+    assert float(both["soft"]) == pytest.approx(
+        0.3 * float(losses.soft_cross_entropy(logits, batch[objectives.TEACHER_LOGITS], 2.0)), rel=1e-5
+    )
+    assert float(both["supervised"]) == pytest.approx(0.7 * float(losses.supervised(logits, batch["labels"])), rel=1e-5)
+    assert list(objectives.prediction(student, 1.0, 0.0, 1.0)(batch)) == ["supervised"]

@@ -76,7 +76,7 @@ def test_the_embedded_encoder_answers_real_text_as_before(monkeypatch: pytest.Mo
         with paddle.no_grad():
             own, states = (
                 model(tensors).numpy(),
-                model.capture(tensors, layers.teacher_hidden, layers.teacher_attention),
+                model.capture(tensors, **layers.of_teacher),
             )
         np.testing.assert_allclose(engine.run(batch), own, atol=1e-4)
         found = targets(tensors)

@@ -112,6 +112,37 @@ def test_both_stages_and_what_they_log(distil: Run, tmp_path: Path) -> None:
     assert isinstance(models.load(tmp_path / "run"), EncoderClassifier)
 
 
+def test_a_narrower_student_with_other_heads(
+    run_recipe: Run, tiny_bert: Path, teacher: Path, glue: Path, tmp_path: Path
+) -> None:
+    """Through projections and value relations; presets are taken and told; a term of weight 0 is not there."""
+    student = models.new_plain_encoder(
+        models.plain_encoder(str(tiny_bert)), layers=2, width=8, heads=4, intermediate=16
+    )
+    (tmp_path / "student").mkdir()
+    student.save(tmp_path / "student")
+    common = [
+        "--model_name_or_path", tmp_path / "student", "--task_name", "SST-2", "--glue_dir", glue, "--teacher_path", teacher,
+        "--device", "cpu", "--max_steps", 2, "--prediction_max_steps", 2, "--logging_steps", 1, "--save_steps", 2,
+    ]  # fmt: skip
+    refused = run_recipe(TASK_DISTILL, *common, "--output_dir", tmp_path / "refused")
+    assert "--attention_by mean_scores or values" in one_line(refused)
+    flags = ["--attention_by", "values", "--projection", "shared", "--embedding_weight", 0, "--label_weight", 0.5]
+    done = run_recipe(TASK_DISTILL, *common, *flags, "--output_dir", tmp_path / "run", check=True)
+    assert "sst-2: 64 wordpieces, batches of 32, 20 epochs at 5e-05, then 3 at 3e-05" in done.stderr
+    first, second = (
+        {name for line in read_metrics(path) if line["kind"] == "train" for name in line}
+        for path in (tmp_path / "run" / "intermediate", tmp_path / "run")
+    )
+    assert {"hidden_1", "hidden_2", "attention_0", "attention_1"} <= first
+    assert "hidden_0" not in first
+    assert {"soft", "supervised"} <= second
+    assert models.load(tmp_path / "run").config.hidden_size == 8
+    nothing = ["--embedding_weight", 0, "--hidden_weight", 0, "--attention_weight", 0]
+    refused = run_recipe(TASK_DISTILL, *common, *nothing, "--output_dir", tmp_path / "nothing")
+    assert "all weights of the intermediate stage are 0" in one_line(refused)
+
+
 def test_the_teachers_logits_are_computed_once(
     distil: Run, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
