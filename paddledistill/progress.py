@@ -14,8 +14,8 @@ LONG = 60.0  # seconds from which the line is worth reading
 _ESTIMATE_AFTER = 4  # pieces of work: the first one is slower than the rest
 
 
-def bar(what: str, unit: str, total: int, done: int = 0) -> Any:
-    """A tqdm bar: redrawn often on a terminal, rarely in a log file."""
+def bar(what: str, unit: str, total: int | None, done: int = 0) -> Any:
+    """A tqdm bar: redrawn often on a terminal, rarely in a log file. ``total`` is None where it is not known."""
     from tqdm import tqdm
 
     often = 0.2 if sys.stderr.isatty() else 30

@@ -56,7 +56,9 @@ def main(args: argparse.Namespace) -> None:
     import numpy as np
 
     from paddledistill import files, models, parallel, runtime
-    from paddledistill.data.masked_text import mask_text, read_articles, split_articles, to_stream
+    from paddledistill.data.masked_text import mask_text
+    from paddledistill.data.packed_text import read_articles, split_articles, to_stream
+    from paddledistill.data.reading import held_out_rows
     from paddledistill.data.tokenization import Tokenizer
     from paddledistill.errors import UserError
     from paddledistill.models import masked_lm as mlm
@@ -71,7 +73,7 @@ def main(args: argparse.Namespace) -> None:
     if args.max_seq_length > positions:
         raise UserError(f"--max_seq_length {args.max_seq_length} is beyond the {positions} positions of {encoder}")
     train, held_out = split_articles(read_articles(Path(args.corpus)))
-    guarded = held_out_rows(args.data_dir)
+    guarded = held_out_rows(args.data_dir and Path(args.data_dir))
     inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": files.digest(Path(args.corpus))}
     inputs["guarded rows"] = str(len(guarded))
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
@@ -127,18 +129,6 @@ def main(args: argparse.Namespace) -> None:
         with files.atomic_file(Path(args.weights)) as partial:
             shutil.copyfile(update, partial)
     run.finish(result, rows=len(rows))
-
-
-def held_out_rows(data_dir: str | None) -> list[Any]:
-    """Dev and test rows of every task whose files are on this machine: none of them may be in the text."""
-    from paddledistill.data.reading import has_split, load_split
-    from paddledistill.tasks import TASKS
-
-    where = Path(data_dir) if data_dir else None
-    found = [
-        (task, split) for task in TASKS.values() for split in task.held_out_splits if has_split(task, split, where)
-    ]
-    return [row for task, split in found for row in load_split(task, split, where)]
 
 
 def figures(

@@ -245,6 +245,14 @@ def held_out_guard(task: Task, data_dir: Path | None = None) -> LeakGuard:
     return LeakGuard(example for split in splits for example in load_split(task, split, data_dir))
 
 
+def held_out_rows(data_dir: Path | None = None) -> list[Example]:
+    """Dev and test rows of every known task whose files are on this machine: general text must hold none of them."""
+    found = [
+        (task, split) for task in TASKS.values() for split in task.held_out_splits if has_split(task, split, data_dir)
+    ]
+    return [row for task, split in found for row in load_split(task, split, data_dir)]
+
+
 def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
     """The rows of a file as examples; ``labelled``: a label column is required.
 

@@ -11,8 +11,10 @@ from paddledistill.distill.layer_maps import LayerMap
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderModel
+from paddledistill.models.masked_lm import MaskedLM
 from paddledistill.models.transformer import Captured
 
+_READ_BY_MASKED_LM = ("input_ids", "token_type_ids", "attention_mask", "positions")
 TEACHER_LOGITS = "teacher_logits"  # the column that the stored logits of a teacher have in a batch
 Losses = dict[str, paddle.Tensor]
 Objective = Callable[[Batch], Losses]
@@ -51,18 +53,60 @@ def intermediate(
     :raises UserError: if head counts or vocabularies differ, or widths without a projection (see :func:`project_to`).
     """
     check_comparable(student, teacher, layers)
-    targets = targets or live_targets(teacher, layers)
-    compare = _attention_loss(layers.by, student, teacher)
+    targets, compare = targets or live_targets(teacher, layers), comparison(student, teacher, layers, weights)
+    return lambda batch: compare(student.capture(batch, **layers.of_student), targets(batch), batch["attention_mask"])
 
-    def objective(batch: Batch) -> Losses:
-        goal, own = targets(batch), student.capture(batch, **layers.of_student)
-        mask = batch["attention_mask"]
+
+def comparison(
+    student: EncoderModel, teacher: EncoderModel, layers: LayerMap, weights: Weights
+) -> Callable[[Captured, Captured, paddle.Tensor], Losses]:
+    """The terms of the intermediate stage from what student and teacher show, and the attention mask, [batch, length]."""
+    attention_loss = _attention_loss(layers.by, student, teacher)
+
+    def compare(own: Captured, goal: Captured, mask: paddle.Tensor) -> Losses:
         terms = {}
         for i, j in layers.hidden:
             weight = weights.hidden if i else weights.embedding
             terms[f"hidden_{i}"] = weight * losses.hidden_mse(student.projected(i, own.hidden[i]), goal.hidden[j], mask)
         for i, j in layers.attention:
-            terms[f"attention_{i}"] = weights.attention * compare(own, goal, i, j, mask)
+            terms[f"attention_{i}"] = weights.attention * attention_loss(own, goal, i, j, mask)
+        return terms
+
+    return compare
+
+
+@dataclass(frozen=True)
+class Words:
+    """What guessing masked words counts: ``hard``, the words themselves; ``soft``, the teacher's guesses at ``temperature``."""
+
+    hard: float = 0.0
+    soft: float = 0.0
+    temperature: float = 1.0
+
+
+def general(
+    student: MaskedLM, teacher: EncoderModel, layers: LayerMap, targets: Targets | None, weights: Weights, words: Words
+) -> Objective:
+    """TinyBERT's general distillation on plain text, of a student that also learns to guess masked words.
+
+    :param words: with a soft term the teacher is a masked language model too. The batches hold ``positions`` and ``labels``.
+    """
+    check_comparable(student, teacher, layers)
+    targets, compare = targets or live_targets(teacher, layers), comparison(student, teacher, layers, weights)
+    asked, last = layers.of_student, student.num_layers
+
+    def objective(batch: Batch) -> Losses:
+        own = student.capture(batch, (*asked["hidden"], last), asked["scores"], asked["values"])
+        terms = compare(own, targets(batch), batch["attention_mask"]) if layers.hidden or layers.attention else {}
+        guesses = student.guess(own.hidden[last], batch["positions"])
+        if words.hard:
+            terms["mlm"] = words.hard * losses.supervised(guesses, batch["labels"])
+        if words.soft:
+            assert isinstance(teacher, MaskedLM)
+            goal = paddle.to_tensor(
+                teacher.predict_logits(**{name: batch[name].numpy() for name in _READ_BY_MASKED_LM})
+            )
+            terms["soft_mlm"] = words.soft * losses.soft_cross_entropy(guesses, goal, words.temperature)
         return terms
 
     return objective

@@ -71,6 +71,13 @@ class Classifier(nn.Layer):
         return self.info.labels
 
     @property
+    def answers(self) -> str:
+        """What it gives, for its model card."""
+        return ", ".join(self.labels) if self.labels else "a score"
+
+    next_step = 'Try it: `python -m paddledistill.predict DIRECTORY "a sentence"`'
+
+    @property
     def is_pair(self) -> bool:
         """Whether the task is about two sentences."""
         return self.info.is_pair

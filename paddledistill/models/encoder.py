@@ -137,6 +137,11 @@ class EncoderClassifier(EncoderModel):
 class PlainEncoder(EncoderModel):
     """A PaddleNLP encoder without a head."""
 
+    answers = "hidden states; a recipe adds a head"
+    next_step = (
+        "Go on from it: `run_glue.py --model_name_or_path DIRECTORY ...`, or as the student of `task_distill.py`"
+    )
+
     def forward(self, batch: Batch) -> paddle.Tensor:
         """The last hidden state, [batch, length, width]."""
         found = self.network(**self.inputs(batch))

@@ -56,6 +56,9 @@ class MaskedLM(EncoderModel):
         )
         self._engine: Engine | None = None
 
+    answers = "wordpieces for masked positions"
+    next_step = "Augment with it: `data_augmentation.py --pretrained_bert_model DIRECTORY ...`"
+
     @property
     def description(self) -> str:
         """For example ``bert 6x384 masked LM``."""
@@ -67,7 +70,11 @@ class MaskedLM(EncoderModel):
         Only these positions are projected on the vocabulary, which would otherwise cost as much as the whole encoder.
         """
         hidden = self.backbone(**self.inputs(batch))[0]
-        return self.network.cls(hidden, masked_positions=batch["positions"])
+        return self.guess(hidden, batch["positions"])
+
+    def guess(self, hidden: paddle.Tensor, positions: paddle.Tensor) -> paddle.Tensor:
+        """Logits, [positions, vocabulary], from the last hidden state, [batch, length, width]."""
+        return self.network.cls(hidden, masked_positions=positions)
 
     def predict_logits(
         self,
@@ -130,6 +137,20 @@ def masked_lm(source: str | Path, update: Path | None = None) -> MaskedLM:
         merge_update(model.network, update)
     model.eval()
     return model
+
+
+def with_new_head(encoder: EncoderModel) -> MaskedLM:
+    """A masked language model of a BERT encoder and a new head, whose decoder is tied to the word embeddings.
+
+    :raises UserError: if the encoder is of another family.
+    """
+    if encoder.kind != "bert" or not isinstance(encoder.tokenizer, Tokenizer):
+        raise UserError(
+            f"a masked LM must be a bert, not a {encoder.kind}: leave --mlm_weight and --soft_mlm_weight out"
+        )
+    network = paddlenlp_transformers().BertForMaskedLM(encoder.config)
+    network.bert.set_state_dict(encoder.network.state_dict())
+    return MaskedLM(network, encoder.tokenizer)
 
 
 def masked_lm_loss(model: MaskedLM, batch: Batch) -> dict[str, paddle.Tensor]:

@@ -243,9 +243,9 @@ def _write_model(directory: Path, model: Classifier, run: RunDirectory, step: in
         f"# {model.description} for {model.info.name}\n\n"
         f"Made by `{run.content['command']}` (PaddleDistill).\n\n"
         f"- {parameters(model):,} parameters, sequences of up to {model.max_seq_length} wordpieces\n"
-        f"- answers: {', '.join(model.labels) if model.labels else 'a score'}\n"
+        f"- answers: {model.answers}\n"
         f"- step {step}: {'; '.join(lines)}\n\n"
-        'Try it: `python -m paddledistill.predict DIRECTORY "a sentence"`\n',
+        f"{model.next_step}\n",
         encoding="utf-8",
     )
 

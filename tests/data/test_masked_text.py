@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddledistill.data.masked_text import MASKED_SHARE, mask_text, read_articles, split_articles, to_stream
+from paddledistill.data.masked_text import MASKED_SHARE, mask_text
+from paddledistill.data.packed_text import read_articles, split_articles, to_stream
 from paddledistill.errors import UserError
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "["] + [f"word{number}" for number in range(993)]
@@ -107,5 +108,5 @@ def test_limit_and_too_little_text(stream: np.ndarray) -> None:
     limited = mask_text(stream, VOCAB, 32, limit=5)
     assert len(limited) == 5
     assert limited.lengths.tolist() == [32] * 5
-    with pytest.raises(UserError, match="20 wordpieces of text are too few for rows of 64"):
+    with pytest.raises(UserError, match="20 tokens of text are too few for rows of 64"):
         mask_text(stream[:20], VOCAB, 64)

@@ -1,0 +1,188 @@
+#!/usr/bin/env python
+"""Distil a general TinyBERT from an encoder on plain text (arXiv 1909.10351, general distillation): no task, no labels.
+
+The output of the embeddings, hidden states and attention of the student learn the teacher's. The result is an encoder to start
+task_distill.py or run_glue.py from. With --mlm_weight or --soft_mlm_weight it also learns to guess masked words, from the text or
+from the teacher's own guesses, and can serve data_augmentation.py as masked language model.
+
+Text is UTF-8, a paragraph a line, a blank line between articles: a file, a .gz, or a directory of them. It is tokenised once, into a
+file that later runs map from disk. Every hundredth article is held out, and the loss on it chooses the best model.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli
+from paddledistill.errors import UserError
+
+logger = logging.getLogger("general_distill")
+
+
+def build_parser() -> cli.Parser:
+    """Flags."""
+    parser = cli.Parser(
+        __doc__ or "",
+        epilog="example: general_distill.py --corpus wikipedia.txt --num_hidden_layers 4 --hidden_size 312 --intermediate_size 1200 "
+        "--layer_map uniform --max_steps 5000 --output_dir runs/tinybert-4x312",
+    )
+    teacher = parser.add_argument_group("teacher")
+    teacher.add_argument(
+        "--teacher_path",
+        default="minilm-l6",
+        help="local directory, embedded encoder or PaddleNLP name; with --soft_mlm_weight a BERT with a masked-LM head",
+    )
+    teacher.add_argument("--teacher_model_type", type=cli.model_type, help="its family (default: what the model says)")
+    student = parser.add_argument_group("student (of the teacher's family and vocabulary)")
+    student.add_argument(
+        "--init_from_layers", type=cli.int_list, help="start from these layers of the teacher, from 0, e.g. 1,3,5"
+    )
+    student.add_argument(
+        "--num_hidden_layers", type=cli.positive_int, default=4, help="depth of a student with new weights"
+    )
+    student.add_argument("--hidden_size", type=cli.positive_int, default=312, help="its width")
+    student.add_argument("--num_attention_heads", type=cli.positive_int, default=12, help="its attention heads")
+    student.add_argument(
+        "--intermediate_size", type=cli.positive_int, default=1200, help="width of its feed-forward layers"
+    )
+    student.add_argument("--dropout", type=cli.probability, default=0.0, help="in the student")
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--corpus", type=Path, required=True, help="a text file, a .gz, or a directory of .txt and .txt.gz"
+    )
+    text.add_argument(
+        "--data_dir",
+        "--glue_dir",
+        dest="data_dir",
+        type=Path,
+        help="GLUE files whose dev and test sentences must not be in the text",
+    )
+    text.add_argument("--max_seq_length", type=cli.positive_int, default=128, help="tokens a row")
+    text.add_argument(
+        "--held_out_rows", type=cli.positive_int, default=256, help="rows of held-out articles to measure on"
+    )
+    terms = parser.add_argument_group("losses")
+    cli.add_matching_flags(terms)
+    terms.add_argument(
+        "--mlm_weight", type=cli.non_negative_float, default=0.0, help="of guessing masked words of the text"
+    )
+    terms.add_argument(
+        "--soft_mlm_weight",
+        type=cli.non_negative_float,
+        default=0.0,
+        help="of guessing them as the teacher does, softened by --T",
+    )
+    terms.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of that")
+    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=3e-4, epochs=1))
+    cli.add_run_flags(parser, seed=42)
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Build, run, report."""
+    from paddledistill import files, models, runtime
+    from paddledistill.data.packed_text import packed, text_files
+    from paddledistill.data.reading import held_out_rows
+    from paddledistill.distill import objectives
+    from paddledistill.distill.layer_maps import layer_map
+    from paddledistill.distill.teacher import targets
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import mean_losses
+    from paddledistill.training.run_directory import RunDirectory
+
+    learns_words = args.mlm_weight + args.soft_mlm_weight > 0
+    if not learns_words and not args.embedding_weight + args.hidden_weight + args.attention_weight:
+        raise UserError("all weights are 0: nothing would be learned")
+    guarded = held_out_rows(args.data_dir)
+    inputs = {"teacher": models.identify(args.teacher_path), "guarded rows": str(len(guarded))}
+    inputs |= {f"text {path.name}": files.digest(path) for path in text_files(args.corpus)}
+
+    run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
+    if run.is_complete:
+        logger.info("already done: %s", run.path)
+        return
+    runtime.start(args.device, args.seed, args.amp)
+    teacher = read_teacher(args)
+    student = new_student(args, teacher, learns_words)
+    layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
+    layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
+    objectives.project_to(student, teacher, layers, args.projection == "shared")
+    objectives.check_comparable(student, teacher, layers)
+    text = packed(args.corpus, teacher.tokenizer, guarded)
+    train_set, held_out = rows_of(args, text, teacher, learns_words)
+
+    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
+    answers = targets(teacher, layers, train_set, args.num_train_epochs)
+    if learns_words:
+        words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)
+        objective = objectives.general(student, teacher, layers, answers, weights, words)
+    else:
+        objective = objectives.intermediate(student, teacher, layers, answers, weights)
+    result = loop.train(
+        student,
+        objective,
+        train_set,
+        run,
+        cli.adamw(args, args.learning_rate),
+        cli.plan(args, "loss"),
+        lambda: mean_losses(objective, student, held_out),
+    )
+    run.finish(result, rows=len(train_set))
+
+
+def read_teacher(args: argparse.Namespace) -> Any:
+    """An encoder, with its masked-LM head where that is asked for."""
+    from paddledistill import models
+    from paddledistill.models.masked_lm import masked_lm
+
+    if args.soft_mlm_weight:
+        teacher: Any = masked_lm(args.teacher_path)
+        teacher.accelerate()
+    else:
+        teacher = models.plain_encoder(args.teacher_path, args.teacher_model_type)
+    if args.max_seq_length > teacher.max_seq_length:
+        raise UserError(
+            f"--max_seq_length {args.max_seq_length} is beyond the {teacher.max_seq_length} positions of {args.teacher_path}"
+        )
+    return teacher
+
+
+def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> Any:
+    """Layers of the teacher, or new weights; with a new masked-LM head where it is to learn words."""
+    from paddledistill import models
+    from paddledistill.models.masked_lm import with_new_head
+
+    if args.init_from_layers:
+        student = models.keep_layers(
+            models.plain_encoder(args.teacher_path, args.teacher_model_type), args.init_from_layers, args.dropout
+        )
+    else:
+        student = models.new_plain_encoder(
+            teacher,
+            args.num_hidden_layers,
+            args.hidden_size,
+            args.num_attention_heads,
+            args.intermediate_size,
+            args.dropout,
+        )
+    return with_new_head(student) if learns_words else student
+
+
+def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: bool) -> tuple[Any, Any]:
+    """Rows to train on and held-out ones, masked if the student learns words."""
+    from paddledistill.data.masked_text import mask_text
+    from paddledistill.data.packed_text import pack_rows
+
+    if learns_words:
+        vocab, length = teacher.tokenizer.vocab, args.max_seq_length
+        return mask_text(text.train, vocab, length, args.seed), mask_text(
+            text.held_out, vocab, length, args.seed, args.held_out_rows
+        )
+    given = teacher.tokenizer, args.max_seq_length, args.seed
+    return pack_rows(text.train, text.key, *given), pack_rows(text.held_out, text.key, *given, args.held_out_rows)
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

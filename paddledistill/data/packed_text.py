@@ -1,0 +1,238 @@
+"""Running text as rows of equal length, cut from one stream of token ids that is made once and mapped from disk."""
+
+import gzip
+import hashlib
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paddledistill import assets, files, parallel, progress
+from paddledistill.data.datasets import Dataset
+from paddledistill.data.reading import digest_examples
+from paddledistill.data.subwords import SubwordTokenizer
+from paddledistill.data.tokenization import Layout, Tokenizer
+from paddledistill.errors import UserError
+from paddledistill.tasks import Example, LeakGuard
+
+logger = logging.getLogger(__name__)
+
+HELD_OUT_EVERY = 100  # articles
+_CHUNK = 4096  # paragraphs
+
+
+def text_files(corpus: Path) -> list[Path]:
+    """The files of a corpus: itself, or, of a directory, all that end in .txt or .txt.gz, in the order of their names.
+
+    :raises UserError: if there are none.
+    """
+    if corpus.is_dir():
+        found = sorted(path for path in corpus.rglob("*") if path.name.endswith((".txt", ".txt.gz")) and path.is_file())
+        if not found:
+            raise UserError(f"{corpus} holds no .txt or .txt.gz file")
+        return found
+    if not corpus.is_file():
+        raise UserError(f"no text file {corpus}: give plain text, a paragraph a line, a blank line between articles")
+    return [corpus]
+
+
+def _open(path: Path) -> IO[str]:
+    return gzip.open(path, "rt", encoding="utf-8") if path.name.endswith(".gz") else path.open(encoding="utf-8")
+
+
+def read_articles(corpus: Path) -> Iterator[list[str]]:
+    """Articles of a corpus as lists of paragraphs: a paragraph a line, a blank line after each article.
+
+    :raises UserError: if a file is missing, not UTF-8 or damaged, or all are empty.
+    """
+    found = False
+    for path in text_files(corpus):
+        paragraphs: list[str] = []
+        try:
+            with _open(path) as lines:
+                for line in lines:
+                    if line.strip():
+                        paragraphs.append(line.strip())
+                    elif paragraphs:
+                        found = True
+                        yield paragraphs
+                        paragraphs = []
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): convert it") from None
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{path} is no whole gzip file ({error}): copy it again") from None
+        if paragraphs:
+            found = True
+            yield paragraphs
+    if not found:
+        raise UserError(f"{corpus} holds no text")
+
+
+def split_articles(articles: Iterable[list[str]], held_out_every: int = HELD_OUT_EVERY) -> tuple[list[str], list[str]]:
+    """Paragraphs to train on, and those of every ``held_out_every``-th article, which training never sees."""
+    train: list[str] = []
+    held_out: list[str] = []
+    for number, paragraphs in enumerate(articles):
+        (train if number % held_out_every else held_out).extend(paragraphs)
+    return train, held_out
+
+
+def to_stream(
+    paragraphs: Sequence[str], ids: Callable[[Sequence[str]], list[list[int]]], chunk: int = _CHUNK
+) -> NDArray[np.int32]:
+    """All token ids one after the other, int32.
+
+    :param ids: a tokenizer's function from texts to ids without special tokens.
+    """
+    parts = []
+    for first in range(0, len(paragraphs), chunk):
+        parts += [np.asarray(row, np.int32) for row in ids(paragraphs[first : first + chunk])]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The token ids of a corpus, mapped from disk: to train on, and of the articles that are held out."""
+
+    train: NDArray[np.int32]
+    held_out: NDArray[np.int32]
+    key: str
+
+
+def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example]) -> Streams:
+    """Tokenise a corpus once; later commands map what this one leaves in the cache.
+
+    :param guarded: rows that no paragraph may hold; paragraphs that do are left out.
+    :raises UserError: if there is no text.
+    """
+    total = hashlib.sha256(f"{tokenizer.key} {digest_examples(guarded)} {HELD_OUT_EVERY}".encode())
+    for path in text_files(corpus):
+        total.update(files.digest(path).encode())
+    key = total.hexdigest()
+    target = assets.cache_dir() / "text" / key[:32]
+    if not parallel.agreed(target.is_dir):
+        if parallel.is_main():
+            _pack(corpus, tokenizer, guarded, target)
+        parallel.barrier()
+    train, held_out = (np.load(target / f"{name}.npy", mmap_mode="r") for name in ("train", "held_out"))
+    logger.info("%s: %d tokens to train on, %d held out (%s)", corpus, len(train), len(held_out), target)
+    return Streams(train, held_out, key)
+
+
+def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example], target: Path) -> None:
+    guard, dropped = LeakGuard(guarded), 0
+    with files.atomic_directory(target) as partial, progress.bar("packing text", "article", None) as bar:
+        streams = {name: (partial / f"{name}.ids").open("wb") for name in ("train", "held_out")}
+        waiting: dict[str, list[str]] = {name: [] for name in streams}
+
+        def write(name: str) -> None:
+            np.concatenate([np.zeros(0, np.int32), to_stream(waiting[name], tokenizer.ids)]).tofile(streams[name])
+            waiting[name].clear()
+
+        for number, paragraphs in enumerate(read_articles(corpus)):
+            name = "train" if number % HELD_OUT_EVERY else "held_out"
+            safe = [paragraph for paragraph in paragraphs if not guard.leaks((paragraph,))]
+            dropped += len(paragraphs) - len(safe)
+            waiting[name] += safe
+            if len(waiting[name]) >= _CHUNK:
+                write(name)
+            bar.update()
+        for name, stream in streams.items():
+            write(name)
+            stream.close()
+            path = partial / f"{name}.ids"
+            count = path.stat().st_size // 4
+            array = np.lib.format.open_memmap(partial / f"{name}.npy", "w+", np.int32, (count,))
+            if count:
+                array[:] = np.memmap(path, np.int32, "r")
+            array.flush()
+            path.unlink()
+    if dropped:
+        logger.info("%d paragraphs dropped because they hold one of %d dev and test rows", dropped, len(guarded))
+
+
+@dataclass(frozen=True, repr=False)
+class PackedText(Dataset):
+    """Rows of equal length cut from a stream of token ids. Made by :func:`pack_rows`.
+
+    Rows alternate between one segment, ``[CLS] a [SEP]``, and two, ``[CLS] a [SEP] b [SEP]``, so that a model learns both forms.
+    Where the second one begins is decided by ``seed`` and the row's number alone, so a row is always the same and a stopped run
+    goes on exactly.
+    """
+
+    stream: NDArray[np.int32]
+    layout: Layout
+    rows: int
+    length: int
+    seed: int
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The same length for every row."""
+        return np.full(self.rows, self.length)
+
+    def _inputs(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Rows as a batch: ``input_ids``, ``token_type_ids``, ``attention_mask``, each int64 [rows, length]."""
+        made = [self.row(int(row), np.random.default_rng((self.seed, int(row)))) for row in rows]
+        return {
+            "input_ids": np.stack([ids for ids, _, _ in made]),
+            "token_type_ids": np.stack([segments for _, segments, _ in made]),
+            "attention_mask": np.ones((len(made), self.length), np.int64),
+        }
+
+    def row(
+        self, index: int, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Ids, segment numbers, and the columns that hold text."""
+        pair, has_two = divmod(index, 2)
+        single, double = (self.length - self.layout.special(is_pair) for is_pair in (False, True))
+        start = pair * (single + double) + has_two * single
+        text = self.stream[start : start + (double if has_two else single)].astype(np.int64)
+        cut = int(random.integers(1, len(text))) if has_two else len(text)
+        before, between, after = self.layout.before, self.layout.between if has_two else (), self.layout.after
+        ids = np.array([*before, *text[:cut], *between, *text[cut:], *after], np.int64)
+        end = len(before) + cut + len(between)
+        segments = np.zeros(self.length, np.int64)
+        if has_two and self.layout.second_segment:
+            segments[end:] = 1
+        if self.layout.own_segments:
+            segments[-self.layout.own_segments :] = 2
+        holds_text = np.ones(self.length, bool)
+        holds_text[: len(before)] = holds_text[len(before) + cut : end] = False
+        holds_text[self.length - len(after) :] = False
+        return ids, segments, np.flatnonzero(holds_text)
+
+
+def count_rows(tokens: int, layout: Layout, length: int, limit: int | None) -> int:
+    """How many rows a stream fills, one of each kind at a time.
+
+    :raises UserError: if it does not fill a row of each kind.
+    """
+    pairs = tokens // (2 * length - layout.special(False) - layout.special(True))
+    if pairs == 0:
+        raise UserError(f"{tokens} tokens of text are too few for rows of {length}: give more text")
+    return 2 * pairs if limit is None else min(limit, 2 * pairs)
+
+
+def pack_rows(
+    stream: NDArray[np.int32],
+    key: str,
+    tokenizer: Tokenizer | SubwordTokenizer,
+    length: int,
+    seed: int,
+    limit: int | None = None,
+) -> PackedText:
+    """Rows from running text.
+
+    :param stream: token ids, one dimension; ``key`` tells one from another. :param length: tokens a row, special ones included.
+    :param limit: make no more than this many rows.
+    :raises UserError: if the stream does not fill a row of each kind.
+    """
+    rows = count_rows(len(stream), tokenizer.layout, length, limit)
+    total = hashlib.sha256(f"{key} {length} {seed} {rows}".encode()).hexdigest()
+    return PackedText(total, {}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)

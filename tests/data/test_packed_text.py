@@ -1,0 +1,105 @@
+"""A corpus as streams that are mapped from disk, and rows cut from them."""
+
+import gzip
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddledistill.data.packed_text import pack_rows, packed, read_articles, text_files
+from paddledistill.data.tokenization import Layout, Tokenizer
+from paddledistill.errors import UserError
+from paddledistill.tasks import Example
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PADDLEDISTILL_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def tokenizer(tiny_vocab: Path) -> Tokenizer:
+    return Tokenizer.from_vocab(tiny_vocab)
+
+
+def corpus(directory: Path, articles: int = 250) -> Path:
+    """Three files, one of them packed, one in a folder below; each article has a paragraph with its number in words."""
+    directory.mkdir(parents=True)
+    words = ["a", "story", "of", "the", "film", "and", "the", "music", "was", "good", "but", "long"]
+    texts = [f"{words[n % 11]} {words[n // 11 % 11]} {words[n // 121]}\nthe end of it\n\n" for n in range(articles)]
+    (directory / "a.txt").write_text("".join(texts[:100]), encoding="utf-8")
+    with gzip.open(directory / "b.txt.gz", "wt", encoding="utf-8") as file:
+        file.write("".join(texts[100:200]))
+    (directory / "c").mkdir()
+    (directory / "c" / "d.txt").write_text("".join(texts[200:]), encoding="utf-8")
+    (directory / "notes.md").write_text("no text")
+    return directory
+
+
+def test_a_directory_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    found = corpus(tmp_path / "text")
+    assert [path.name for path in text_files(found)] == ["a.txt", "b.txt.gz", "d.txt"]
+    articles = list(read_articles(found))
+    assert len(articles) == 250
+    assert articles[100] == ["a long a", "the end of it"] or articles[100][1] == "the end of it"
+
+
+def test_streams_hold_all_text_once_and_are_made_once(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = corpus(tmp_path / "text")
+    articles = list(read_articles(source))
+    streams = packed(source, tokenizer, [])
+    expected = [row for number, article in enumerate(articles) if number % 100 for row in tokenizer.ids(article)]
+    assert streams.train.tolist() == [number for row in expected for number in row]
+    held_out = [row for article in articles[::100] for row in tokenizer.ids(article)]
+    assert streams.held_out.tolist() == [number for row in held_out for number in row]
+    assert isinstance(streams.train, np.memmap)
+    (made,) = (tmp_path / "home" / "text").iterdir()
+    before = made.stat().st_mtime_ns
+    assert packed(source, tokenizer, []).key == streams.key
+    assert made.stat().st_mtime_ns == before
+    (source / "a.txt").write_text("another text\n")
+    assert packed(source, tokenizer, []).key != streams.key
+
+
+def test_paragraphs_that_hold_a_dev_row_are_left_out(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "t.txt").write_text("held out\n\nsee , the plot is dull today\nthe music is good\n", encoding="utf-8")
+    with caplog.at_level(logging.INFO):
+        streams = packed(tmp_path / "t.txt", tokenizer, [Example("The plot is dull.")])
+    assert streams.train.tolist() == tokenizer.ids(["the music is good"])[0]
+    assert "1 paragraphs dropped because they hold one of 1 dev and test rows" in caplog.text
+
+
+def test_rows_of_another_layout(tokenizer: Tokenizer) -> None:
+    """Two special tokens between the texts, none before, two after, the last of segment 2: every token once, in order."""
+    tokenizer.layout = Layout((), (3, 3), (3, 4), own_segments=1)
+    stream = np.random.default_rng(1).integers(5, 700, 3000).astype(np.int32)
+    rows = pack_rows(stream, "key", tokenizer, 32, seed=2)
+    batch = rows.batch(np.arange(len(rows)))
+    ids, segments = batch["input_ids"], batch["token_type_ids"]
+    assert ids.shape == (len(rows), 32)
+    text = [number for row in ids for number in row if number > 4]
+    assert text == stream[: len(text)].tolist()
+    assert len(stream) - len(text) < 64
+    assert (ids[:, -2:] == [3, 4]).all()
+    assert (segments[:, -1] == 2).all()
+    assert [(row == 1).any() for row in segments] == [False, True] * (len(rows) // 2)
+    again = pack_rows(stream, "key", tokenizer, 32, seed=2)
+    np.testing.assert_array_equal(again.batch(np.array([5]))["input_ids"], ids[5:6])
+    assert pack_rows(stream, "key", tokenizer, 32, seed=3).key != rows.key == again.key
+
+
+def test_what_is_no_corpus(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"holds no \.txt or \.txt\.gz file"):
+        text_files(tmp_path / "empty")
+    (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(b"some text\n" * 500)[:-20])
+    with pytest.raises(UserError, match="is no whole gzip file"):
+        list(read_articles(tmp_path / "cut.txt.gz"))
+    (tmp_path / "plain.txt.gz").write_text("not packed")
+    with pytest.raises(UserError, match="is no whole gzip file"):
+        list(read_articles(tmp_path / "plain.txt.gz"))
