@@ -43,7 +43,12 @@ def build_parser() -> cli.Parser:
         help="the masked language model: minilm-l6 (embedded), a local directory, or a PaddleNLP name (originally bert-base-uncased)",
     )  # fmt: skip
     models.add_argument(
-        "--glove_embs", help="GloVe text file of any size, also .gz (default: word2vec trained on the task's text)"
+        "--glove_embs",
+        help="GloVe text file of any size, also .gz; word2vec .bin; gensim .kv (default: word2vec trained on the task's text)",
+    )
+    models.add_argument(
+        "--vector_corpus",
+        help="plain text to train word2vec on beside the task's: a file, a .gz, or a directory of .txt and .txt.gz",
     )
     cli.add_task_flags(parser)
     drawing = parser.add_argument_group("variants")
@@ -83,7 +88,8 @@ def main(args: argparse.Namespace) -> None:
     task = get_task(args.task_name, data_dir)
     train, target = reading.task_file(task, "train", data_dir), reading.augmented_file(task, data_dir)
     n = args.N or task.augmentation_draws
-    shaping = {name: getattr(args, name) for name in ("pretrained_bert_model", "glove_embs", "M", "p", "seed", "limit")}
+    shapes = ("pretrained_bert_model", "glove_embs", "vector_corpus", "M", "p", "seed", "limit")
+    shaping = {name: getattr(args, name) for name in shapes}
     key = {
         "arguments": {"task_name": task.name, "N": n, **shaping},
         "inputs": input_digests(args, task, train, data_dir),
@@ -106,6 +112,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import files, parallel, progress, runtime
     from paddledistill.augment.rows import Candidates, Counts, augmented
     from paddledistill.augment.word_replacement import split
+    from paddledistill.data.packed_text import read_articles
     from paddledistill.journal import Journal
     from paddledistill.models.masked_lm import masked_lm
 
@@ -114,6 +121,9 @@ def main(args: argparse.Namespace) -> None:
         model = masked_lm(args.pretrained_bert_model)
         sentences = split(dict.fromkeys(row[column] for row in rows for column in columns), model.tokenizer)
         corpus = dict.fromkeys(row[column] for row in safe for column in columns)
+        if args.vector_corpus:
+            more = (paragraph for article in read_articles(Path(args.vector_corpus)) for paragraph in article)
+            corpus |= dict.fromkeys(paragraph for paragraph in more if not guard.leaks((paragraph,)))
         near, several = neighbours(args, journal, sentences, (model.tokenizer.words(text) for text in corpus))
         ids, asked = masked_candidates(args, journal, sentences, model)
         if not parallel.is_main():
@@ -157,7 +167,7 @@ def neighbours(
     """The nearest words of words of several pieces, and how many there are and have any.
 
     :param corpus: what to train word vectors on when no file is given: all of the training text, whatever the limit, since it
-        is rare words that they are needed for.
+        is rare words that they are needed for, and --vector_corpus.
     """
     from paddledistill.augment import word_replacement, word_vectors
 
@@ -212,6 +222,7 @@ def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Pa
     """Digests of every file that shapes the result, without loading paddle."""
     from paddledistill import assets, files
     from paddledistill.data import reading
+    from paddledistill.data.packed_text import text_files
     from paddledistill.errors import UserError
 
     digests = {"train": files.digest(train)}
@@ -222,6 +233,10 @@ def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Pa
         if not Path(args.glove_embs).is_file():
             raise UserError(f"--glove_embs {args.glove_embs} not found: give a GloVe text file, or leave it out")
         digests["glove_embs"] = files.digest(Path(args.glove_embs))
+    if args.vector_corpus:
+        if args.glove_embs:
+            raise UserError("--glove_embs and --vector_corpus exclude each other: vectors are read, or trained on text")
+        digests |= {f"text {path.name}": files.digest(path) for path in text_files(Path(args.vector_corpus))}
     model = args.pretrained_bert_model
     if Path(model).is_dir():
         digests["pretrained_bert_model"] = files.digest(Path(model))

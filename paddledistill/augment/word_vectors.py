@@ -22,9 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 def read(path: Path) -> KeyedVectors:
-    """Read vectors in GloVe's or word2vec's text format: a word and its numbers on each line.
+    """Read vectors: in GloVe's or word2vec's text format, a word and its numbers on each line; in word2vec's binary format (``.bin``);
+    or as gensim saved its ``KeyedVectors`` (``.kv``).
 
-    The file may be gzipped (``.gz``) and of any length; a first line with the counts (word2vec) is skipped. A word may hold
+    A text file may be gzipped (``.gz``) and of any length; a first line with the counts (word2vec) is skipped. A word may hold
     spaces, as some of GloVe's do; of a repeated word the first vector counts.
 
     :raises UserError: for a missing, empty or broken file; a malformed line is named with its number.
@@ -33,6 +34,8 @@ def read(path: Path) -> KeyedVectors:
         raise UserError(
             f"word vectors {path} not found: give a GloVe text file such as glove.6B.300d.txt, or leave the flag out"
         )
+    if path.suffix in (".bin", ".kv"):
+        return _read_by_gensim(path)
     words: list[str] = []
     blocks: list[NDArray[np.float32]] = []
     try:
@@ -48,6 +51,22 @@ def read(path: Path) -> KeyedVectors:
     kept = sorted(index.values())
     vectors = KeyedVectors(vector_size=blocks[0].shape[1], count=0)
     vectors.add_vectors([words[number] for number in kept], np.concatenate(blocks)[kept])
+    logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
+    return vectors
+
+
+def _read_by_gensim(path: Path) -> KeyedVectors:
+    try:
+        if path.suffix == ".bin":
+            vectors = KeyedVectors.load_word2vec_format(str(path), binary=True)
+        else:
+            vectors = KeyedVectors.load(str(path), mmap="r")
+    except Exception as error:  # pickle, struct, numpy and gensim each have their own
+        raise UserError(
+            f"word vectors {path} cannot be read by gensim ({type(error).__name__}: {error}): copy the file again"
+        ) from None
+    if not isinstance(vectors, KeyedVectors):
+        raise UserError(f"{path} holds a {type(vectors).__name__}, not word vectors: save its .wv")
     logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
     return vectors
 

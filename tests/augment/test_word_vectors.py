@@ -99,6 +99,21 @@ def test_missing_and_truncated_files(tmp_path: Path) -> None:
         word_vectors.read(packed)
 
 
+def test_files_of_gensim_and_of_word2vec(tmp_path: Path) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text("a 1 0\nb 10 1\nc 1 1\n")
+    vectors = word_vectors.read(path)
+    vectors.save(str(tmp_path / "own.kv"))
+    vectors.save_word2vec_format(str(tmp_path / "own.bin"), binary=True)
+    for name in ("own.kv", "own.bin"):
+        found = word_vectors.read(tmp_path / name)
+        assert found.index_to_key == ["a", "b", "c"]
+        np.testing.assert_array_equal(found.vectors, vectors.vectors)
+        (tmp_path / name).write_bytes(b"no vectors")
+        with pytest.raises(UserError, match="cannot be read by gensim"):
+            word_vectors.read(tmp_path / name)
+
+
 def test_neighbours_by_cosine_without_the_word_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "glove.txt"
     path.write_text("a 1 0\nb 10 1\nc 1 1\nd -1 0\n-- 1 0\nzero 0 0\ne 2 0\n")
