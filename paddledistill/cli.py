@@ -98,7 +98,18 @@ def add_task_flags(
         type=Path,
         help="folder with the task's files, or with SST-2/, MRPC/, ...; else PaddleNLP's cache or download",
     )
-    group.add_argument("--limit", type=positive_int, help="train on only so many sentences (default: all)")
+    group.add_argument("--limit", type=positive_int, help="take only so many training sentences (default: all)")
+    return group
+
+
+def add_training_task_flags(parser: argparse.ArgumentParser, *tasks: str) -> Any:
+    """The same for what is also evaluated."""
+    group = add_task_flags(parser, *tasks)
+    group.add_argument(
+        "--limit_dev",
+        type=positive_int,
+        help="evaluate on only so many dev sentences, to try things out (default: all)",
+    )
     return group
 
 
@@ -204,7 +215,7 @@ def add_adamw_flags(group: Any) -> None:
 
 def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -> None:
     """The student, its text and its training, as in PaddleNLP's distill_lstm example."""
-    data = add_task_flags(parser, "sst-2, qqp, chnsenticorp, movie-reviews or any other task")
+    data = add_training_task_flags(parser, "sst-2, qqp, chnsenticorp, movie-reviews or any other task")
     data.add_argument("--max_seq_length", type=positive_int, default=128, help="longest sentence in wordpieces")
     student = parser.add_argument_group("student")
     student.add_argument("--emb_dim", type=positive_int, default=300, help="width of the word embeddings")

@@ -27,6 +27,13 @@ def run(what: str, command: str, **paths: Path) -> None:
         sys.exit(code)
 
 
+def once(what: str, command: str, output_dir: Path, **paths: Path) -> Path:
+    """Run a recipe that trains, unless its run directory is complete; a killed one goes on. Returns the run directory."""
+    if not (output_dir / "run.json").is_file() or read_json(output_dir / "run.json")["status"] != "complete":
+        run(what, f"{command} --resume", output_dir=output_dir, **paths)
+    return output_dir
+
+
 def steps_of(run: Path) -> int:
     """How many updates a complete run made: the student without a teacher gets as many."""
     return int(read_json(run / "run.json")["steps"])

@@ -56,7 +56,7 @@ STUDIES = {
     "CoLA": Study("matthews", 134, (Setting(5e-5, 5), Setting(1e-4, 5), Setting(2e-4, 5))),
     "STS-B": Study("spearman", 90, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(2e-4, 4))),
     "RTE": Study("accuracy", 39, (Setting(5e-5, 5), Setting(1e-4, 5), Setting(2e-4, 5))),
-    "SST-2": Study("accuracy", 500, (Setting(5e-5, 3), Setting(1e-4, 2)), seeds=2),
+    "SST-2": Study("accuracy", 500, (Setting(5e-5, 3),), seeds=2),
 }
 
 
@@ -111,17 +111,14 @@ def runs_of(name: str, args: argparse.Namespace) -> tuple[Setting, list[Path], d
 
 def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Path:
     """Fine-tune once."""
-    target: Path = args.output_dir / name / setting.folder / f"seed-{seed}"
-    if not (target / "run.json").is_file() or read_json(target / "run.json")["status"] != "complete":
-        recipe.run(
-            f"{name}, {setting}, seed {seed}",
-            f"benchmark/glue/run_glue.py --model_name_or_path {args.model_name_or_path} --task_name {name} --max_seq_length 128 "
-            f"--batch_size 32 --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
-            f"--max_steps {args.max_steps} --save_steps {STUDIES[name].save_steps} --seed {seed} --resume",
-            data_dir=args.data_dir,
-            output_dir=target,
-        )
-    return target
+    return recipe.once(
+        f"{name}, {setting}, seed {seed}",
+        f"benchmark/glue/run_glue.py --model_name_or_path {args.model_name_or_path} --task_name {name} --max_seq_length 128 "
+        f"--batch_size 32 --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
+        f"--max_steps {args.max_steps} --save_steps {STUDIES[name].save_steps} --seed {seed}",
+        args.output_dir / name / setting.folder / f"seed-{seed}",
+        data_dir=args.data_dir,
+    )
 
 
 def measured(name: str, setting: Setting, runs: list[Path], data_dir: Path) -> tuple[str, list[Any]]:

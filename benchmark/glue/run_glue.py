@@ -29,7 +29,7 @@ def build_parser() -> cli.Parser:
     cli.add_encoder_flags(
         parser, "model", help="local directory, embedded encoder (minilm-l6) or PaddleNLP name (bert-base-uncased)"
     )
-    cli.add_task_flags(parser).add_argument(
+    cli.add_training_task_flags(parser).add_argument(
         "--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces"
     )
     training = cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3)
@@ -110,7 +110,10 @@ def fine_tune(args: argparse.Namespace) -> None:
     if args.label_smoothing and task.is_regression:
         raise UserError(f"--label_smoothing is for classes, and {task.name} has scores: leave it out")
     inputs = {"encoder": models.identify(args.model_name_or_path)}
-    examples, dev = load_training(task, args.data_dir, limit=args.limit), load_dev_sets(task, args.data_dir)
+    examples, dev = (
+        load_training(task, args.data_dir, limit=args.limit),
+        load_dev_sets(task, args.data_dir, args.limit_dev),
+    )
     inputs["data"] = digest_examples(examples, *dev.values())
     tests = test_sets(task, args.data_dir) if args.do_predict else {}
 
@@ -153,7 +156,7 @@ def evaluate_only(args: argparse.Namespace) -> None:
     from paddledistill.training.evaluation import evaluate, predict
 
     task = get_task(args.task_name, args.data_dir)
-    dev = load_dev_sets(task, args.data_dir)
+    dev = load_dev_sets(task, args.data_dir, args.limit_dev)
     tests = test_sets(task, args.data_dir) if args.do_predict else {}
     target = Path(args.output_dir) / "evaluation.json"
     if target.exists() and not args.overwrite:

@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     vocabulary = models.find_vocabulary(args.model_name, args.vocab_path)
     inputs = {"vocabulary": vocabulary.key, "teacher": digest(best_model(args.teacher_dir))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
-    dev = load_dev_sets(task, args.data_dir)
+    dev = load_dev_sets(task, args.data_dir, args.limit_dev)
     inputs["data"] = digest_examples(examples, *dev.values())
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)

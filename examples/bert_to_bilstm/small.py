@@ -33,7 +33,10 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.training.run_directory import RunDirectory
 
     task = get_task(args.task_name, args.data_dir)
-    examples, dev = load_training(task, args.data_dir, limit=args.limit), load_dev_sets(task, args.data_dir)
+    examples, dev = (
+        load_training(task, args.data_dir, limit=args.limit),
+        load_dev_sets(task, args.data_dir, args.limit_dev),
+    )
     vocabulary = models.find_vocabulary(args.model_name, args.vocab_path)
     inputs = {"data": digest_examples(examples, *dev.values()), "vocabulary": vocabulary.key}
 

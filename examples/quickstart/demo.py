@@ -41,10 +41,11 @@ class Size:
     prediction_epochs: int
     copies: int
     bilstm_epochs: int
+    held_out: int | None = None  # sentences of dev, and of test; None is all
 
 
 SIZES = {
-    "smoke": Size(3, 64, 1e-4, 1, 1, 1, 1, 1, 1),
+    "smoke": Size(2, 64, 1e-4, 1, 1, 1, 1, 1, 1, held_out=100),
     "quick": Size(9, 1500, 1.5e-4, 2, 1, 2, 1, 5, 4),
     "full": Size(27, None, 5e-5, 3, 1, 2, 1, 6, 4),
 }
@@ -122,6 +123,7 @@ def main(args: argparse.Namespace) -> None:
 def run_seed(at: Places, seed: int, size: Size) -> None:
     """Teacher, augmentation, and the students with and without a teacher."""
     task = f"--task_name {TASK} --max_seq_length 64 --seed {seed} --resume --logging_steps 20"
+    task += f" --limit_dev {size.held_out}" if size.held_out else ""
     limit = f"--limit {size.sentences}" if size.sentences else ""
     recipe.run(
         "the teacher",
@@ -172,12 +174,13 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
 def report(places: Sequence[Places], output: Path, args: argparse.Namespace, size: Size, seconds: float | None) -> None:
     """Measure all models, print the table, write report.json and report.html, and say how to try one."""
     from paddledistill import runtime
-    from paddledistill.data.reading import load_split
+    from paddledistill.data.reading import load_split, spread
     from paddledistill.report import compare, document, table
     from paddledistill.tasks import get_task
 
     task = get_task(TASK)
     splits = {split: load_split(task, split) for split in ("dev", "test")}
+    splits = {split: spread(rows, size.held_out or len(rows)) for split, rows in splits.items()}
     comparisons = [compare.compare(systems(at), splits, task) for at in places]
     try_it = f'python -m paddledistill.predict {places[0].tinybert} "a film that is worth every minute"'
     train = len(load_split(task, "train"))

@@ -41,7 +41,7 @@ def build_parser() -> cli.Parser:
         help="kept for the original recipes; the directory says it",
     )
     teacher.add_argument("--teacher_path", required=True, help="best_model directory or run directory of run_glue.py")
-    data = cli.add_task_flags(parser)
+    data = cli.add_training_task_flags(parser)
     data.add_argument(
         "--max_seq_length", type=cli.positive_int, help="longest input in wordpieces (default: the task's preset)"
     )
@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> None:
     weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
     inputs = {"student": models.identify(args.model_name_or_path), "teacher": digest(best_model(args.teacher_path))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
-    dev = load_dev_sets(task, args.data_dir)
+    dev = load_dev_sets(task, args.data_dir, args.limit_dev)
     inputs["data"] = digest_examples(examples, *dev.values())
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)

@@ -206,13 +206,16 @@ def load_training(
     return kept if limit is None else spread(kept, limit)
 
 
-def load_dev_sets(task: Task, data_dir: Path | None = None) -> dict[str, list[Example]]:
+def load_dev_sets(task: Task, data_dir: Path | None = None, limit: int | None = None) -> dict[str, list[Example]]:
     """The labelled sets to evaluate on: "dev", and for MNLI "dev_mismatched" where its file is there.
+
+    With ``limit``, only so many rows of each, as :func:`spread` chooses them.
 
     :raises UserError: see :func:`task_file` and :func:`read_rows`.
     """
     more = [split for split in task.held_out_splits if split.startswith("dev_") and has_split(task, split, data_dir)]
-    return {split: load_split(task, split, data_dir) for split in ("dev", *more)}
+    found = {split: load_split(task, split, data_dir) for split in ("dev", *more)}
+    return found if limit is None else {split: spread(rows, limit) for split, rows in found.items()}
 
 
 def spread(rows: Sequence[Row], count: int) -> list[Row]:

@@ -32,7 +32,7 @@ def test_the_demo_runs_skips_what_is_done_and_says_how_to_try_it(run_recipe: Run
         assert steps[system, "alone"] == steps[system, "distilled"]
     assert json.loads((tmp_path / "demo.json").read_text())["rows"] == report["rows"]
     assert "http" not in (tmp_path / "runs" / "demo-smoke" / "report.html").read_text().replace("http://www.w3.org", "")
-    assert "trained on 64 of 7,561 sentences, tested on 2,000" in done.stdout
+    assert "trained on 64 of 7,561 sentences, tested on 100" in done.stdout
     assert (tmp_path / "pretrained_models" / "movie-reviews-smoke" / "best_model" / "model_state.pdparams").is_file()
 
     again = run_recipe(DEMO, "--size", "smoke", cwd=tmp_path, check=True, timeout=600)

@@ -1,4 +1,4 @@
-"""benchmark/glue/figures.py on a tiny model: it chooses a setting, repeats it, goes on where it was, and its file renders."""
+"""The commands that make result tables, on tiny models: they choose, repeat, go on where they were, and their rows are whole."""
 
 import json
 import shutil
@@ -9,32 +9,101 @@ import pytest
 FIGURES = "benchmark/glue/figures.py"
 
 
-def test_chooses_repeats_and_writes(run_recipe, tiny_bert: Path, glue_dir: Path, tmp_path: Path) -> None:
-    results, runs = tmp_path / "glue.json", tmp_path / "runs"
-    command = [
-        FIGURES, "--tasks", "WNLI", "MRPC", "--data_dir", glue_dir, "--model_name_or_path", tiny_bert, "--max_steps", 1, "--seeds", 2,
-        "--output_dir", runs, "--results", results,
-    ]  # fmt: skip
-    first = run_recipe(*command, check=True)
-    assert first.stderr.count("== WNLI") == 3  # two settings, then the second seed of the better one
-    content = json.loads(results.read_text())
-    assert [(row["task"], row["role"]) for row in content["rows"]] == [
-        ("wnli", "teacher"), ("mrpc", "teacher"), ("mrpc", "published"),
-    ]  # fmt: skip
-    row, tried = content["rows"][0], content["settings"]["wnli"]["tried"]
-    assert len(row["values"]) == 2
-    assert row["setting"] == content["settings"]["wnli"]["chosen"] == max(tried, key=tried.get)
-    best = json.loads((runs / "WNLI" / "5e-5-x3" / "seed-1" / "run.json").read_text())
-    assert tried["5e-5, 3 epochs"] == pytest.approx(100 * best["metrics"]["accuracy"], abs=1e-3)
+@pytest.fixture(scope="module")
+def tiny_masked_lm_6(tmp_path_factory: pytest.TempPathFactory, tiny_masked_lm: Path) -> Path:
+    """A masked LM of 6 layers: an encoder for teachers, students and the augmentation."""
+    import paddle
+    from paddlenlp.transformers import BertConfig, BertForMaskedLM
 
-    shutil.rmtree(runs / "MRPC" / "5e-5-x4" / "seed-1")
+    target = tmp_path_factory.mktemp("tiny_masked_lm_6")
+    config = BertConfig.from_pretrained(str(tiny_masked_lm))
+    config.num_hidden_layers = 6
+    paddle.seed(9)
+    BertForMaskedLM(config).save_pretrained(str(target))
+    for name in ("vocab.txt", "tokenizer_config.json"):
+        shutil.copy(tiny_masked_lm / name, target)
+    return target
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory, fixture_dir: Path) -> Path:
+    return Path(shutil.copytree(fixture_dir / "glue", tmp_path_factory.mktemp("data") / "glue"))
+
+
+@pytest.fixture(scope="module")
+def made(
+    tmp_path_factory: pytest.TempPathFactory, run_recipe, tiny_masked_lm_6: Path, glue: Path
+) -> tuple[list[object], Path, str]:
+    """benchmark/glue/figures.py on MRPC, one step a run, two seeds: the command, its folder, what it told."""
+    target = tmp_path_factory.mktemp("figures")
+    command = [
+        FIGURES, "--tasks", "MRPC", "--data_dir", glue, "--model_name_or_path", tiny_masked_lm_6, "--max_steps", 1, "--seeds", 2,
+        "--output_dir", target / "runs", "--results", target / "glue.json",
+    ]  # fmt: skip
+    return command, target, run_recipe(*command, check=True).stderr
+
+
+@pytest.mark.slow
+def test_chooses_repeats_and_writes(run_recipe, made: tuple[list[object], Path, str]) -> None:
+    command, target, told = made
+    assert told.count("== MRPC") == 4  # three settings, then the second seed of the best one
+    content = json.loads((target / "glue.json").read_text())
+    assert [row["role"] for row in content["rows"]] == ["teacher", "published"]
+    row, tried = content["rows"][0], content["settings"]["mrpc"]["tried"]
+    assert len(row["values"]) == 2
+    assert row["setting"] == content["settings"]["mrpc"]["chosen"] == max(tried, key=tried.get)
+    one = json.loads((target / "runs" / "MRPC" / "5e-5-x4" / "seed-1" / "run.json").read_text())
+    assert tried["5e-5, 4 epochs"] == pytest.approx(100 * one["metrics"]["f1"], abs=1e-3)
+
+    shutil.rmtree(target / "runs" / "MRPC" / "2e-4-x4" / "seed-1")
     again = run_recipe(*command, check=True)
-    assert "== WNLI" not in again.stderr
     assert again.stderr.count("== MRPC") == 1
-    assert json.loads(results.read_text())["rows"][0]["values"] == row["values"]
+    assert json.loads((target / "glue.json").read_text())["rows"][0]["values"] == row["values"]
 
 
 def test_a_folder_without_the_task_is_refused(run_recipe, tmp_path: Path) -> None:
     done = run_recipe(FIGURES, "--tasks", "RTE", "--data_dir", tmp_path)
     assert done.returncode == 2
     assert "no folder RTE" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_tinybert_with_augmentation_and_ablation(
+    run_recipe, made: tuple[list[object], Path, str], tiny_masked_lm_6: Path, glue: Path, tmp_path: Path
+) -> None:
+    text, results, (_, teachers, _) = tmp_path / "text.txt", tmp_path / "tinybert.json", made
+    text.write_text("\n\n".join(f"the story of film {n} was long and good\nit was dull" for n in range(900)))
+    command = [
+        "examples/tinybert/figures.py", "--tasks", "MRPC", "--data_dir", glue, "--max_steps", 1, "--seeds", 1, "--corpus", text,
+        "--encoder", tiny_masked_lm_6, "--teachers", teachers / "runs", "--settings", teachers / "glue.json",
+        "--output_dir", tmp_path / "runs", "--results", results, "--students", "3x384",
+    ]  # fmt: skip
+    run_recipe(*command, check=True)
+    rows = json.loads(results.read_text())["rows"]
+    names = [row["system"].removeprefix("TinyBERT 3x384").strip(" ,") for row in rows]
+    assert names == [
+        "teacher", "", "", "augmented text", "without general distillation", "without attention", "without hidden states",
+        "without embeddings", "without the teacher's logits", "tinybert-6l-768d-v2",
+    ]  # fmt: skip
+    assert [row["role"] for row in rows[:3]] == ["teacher", "alone", "distilled"]
+    assert rows[1]["train_steps"] == rows[2]["train_steps"] == 2
+    assert rows[2]["setting"] == "10 + 5 epochs" and rows[3]["setting"] == "1 + 1 epochs, N 5"
+
+
+def test_teachers_that_are_not_there(run_recipe, glue: Path, tmp_path: Path) -> None:
+    (tmp_path / "glue.json").write_text('{"settings": {"mrpc": {"chosen": "5e-5, 4 epochs"}}}')
+    command = [
+        "examples/tinybert/figures.py",
+        "--tasks",
+        "MRPC",
+        "--data_dir",
+        glue,
+        "--corpus",
+        tmp_path / "t",
+        "--teachers",
+        tmp_path,
+    ]
+    for settings, message in ((tmp_path / "none.json", "no "), (tmp_path / "glue.json", "no teacher")):
+        done = run_recipe(*command, "--settings", settings, "--output_dir", tmp_path / "runs")
+        assert done.returncode == 2
+        assert message in done.stderr.strip().splitlines()[-1]

@@ -1,0 +1,276 @@
+#!/usr/bin/env python
+"""The figures of TinyBERT: teacher, student alone and distilled, on GLUE tasks, over seeds; with augmentation; and an ablation.
+
+Teachers are the runs that benchmark/glue/figures.py left. Two general TinyBERTs are distilled on plain text first. A student alone
+starts from the same weights and makes as many updates. Every run is one of a recipe in a directory of its own: those that are done
+are skipped, a killed one goes on where it was. Run the same command again.
+"""
+
+import argparse
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli, recipe
+from paddledistill.errors import UserError
+from paddledistill.files import read_json, write_json
+
+logger = logging.getLogger("figures")
+
+PUBLISHED = ("tinybert-6l-768d-v2",)
+
+
+@dataclass(frozen=True)
+class Student:
+    """A general TinyBERT, and how its layers meet those of a teacher of 6."""
+
+    general: str
+    layer_map: str
+
+
+STUDENTS = {
+    "3x384": Student("--init_from_layers 1,3,5 --layer_map 2i+1 --max_steps 1500 --learning_rate 2e-4", "2i+1"),
+    "4x312": Student(
+        "--num_hidden_layers 4 --hidden_size 312 --num_attention_heads 12 --intermediate_size 1200 --layer_map uniform "
+        "--max_steps 3000 --learning_rate 1e-3",
+        "uniform",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is done on a task. ``save_steps``: about an evaluation an epoch. ``draws``: variants a row, where there is augmentation."""
+
+    metric: str
+    seeds: int
+    save_steps: int
+    intermediate_epochs: int
+    prediction_epochs: int
+    draws: int = 0
+
+
+STUDIES = {
+    "MRPC": Study("f1", 3, 115, 10, 5, draws=5),
+    "STS-B": Study("spearman", 3, 180, 10, 5),
+    "CoLA": Study("matthews", 3, 268, 10, 5),
+    "RTE": Study("accuracy", 3, 78, 10, 5, draws=5),
+    "SST-2": Study("accuracy", 1, 500, 1, 2),
+}
+RATES = "--learning_rate 2e-4 --prediction_learning_rate 1e-4"
+ABLATION_TASK, ABLATION_STUDENT = "MRPC", "3x384"
+ABLATIONS = {
+    "without general distillation": "",
+    "without attention": "--attention_weight 0",
+    "without hidden states": "--hidden_weight 0",
+    "without embeddings": "--embedding_weight 0",
+    "without the teacher's logits": "--prediction_weight 0 --label_weight 1",
+}
+
+
+def build_parser() -> cli.Parser:
+    """Flags of the command."""
+    parser = cli.Parser(
+        __doc__ or "",
+        epilog="example: examples/tinybert/figures.py --data_dir glue --corpus wikipedia.txt --results docs/results/tinybert.json",
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(STUDIES), choices=list(STUDIES), metavar="TASK", help="which ones"
+    )
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on")
+    parser.add_argument("--corpus", type=Path, required=True, help="plain text for the general distillation")
+    parser.add_argument("--encoder", default="minilm-l6", help="the teacher of the general distillation")
+    parser.add_argument("--teachers", type=Path, default=Path("runs/glue"), help="output of benchmark/glue/figures.py")
+    parser.add_argument(
+        "--settings", type=Path, default=Path("docs/results/glue.json"), help="its results: which runs were chosen"
+    )
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/tinybert"), help="where the runs go")
+    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
+    trial = parser.add_argument_group("to try it out")
+    trial.add_argument("--max_steps", type=int, default=-1, help="cut every stage short")
+    trial.add_argument("--seeds", type=cli.positive_int, help="at most so many seeds a task")
+    trial.add_argument(
+        "--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS), metavar="STUDENT", help="which ones"
+    )
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """General students, then task by task: train, measure, the table."""
+    from paddledistill.report.table import text_table
+    from paddledistill.tasks import folders_named, get_task
+
+    for name in args.tasks:
+        if not any(folders_named(args.data_dir, name)):
+            raise UserError(f"no folder {name} in {args.data_dir}: --data_dir is a folder of GLUE tasks")
+    if not args.settings.is_file():
+        raise UserError(f"no {args.settings}: benchmark/glue/figures.py makes the teachers and writes it")
+    content = read_json(args.results) if args.results and args.results.is_file() else {"rows": []}
+    for name in args.tasks:
+        task = get_task(name)
+        seeds = [
+            systems(name, seed, args)
+            for seed in range(1, 1 + min(STUDIES[name].seeds, args.seeds or STUDIES[name].seeds))
+        ]
+        rows = measured(name, task, seeds, args.data_dir)
+        content["rows"] = [row for row in content["rows"] if row["task"] != task.name] + rows
+        content = {**head(), **content}
+        if args.results:
+            write_json(args.results, content)
+        print(text_table(rows), flush=True)
+
+
+def teacher_of(name: str, seed: int, args: argparse.Namespace) -> Path:
+    """The teacher's run of a seed, at the setting that was chosen.
+
+    :raises UserError: if it is not there.
+    """
+    from paddledistill.tasks import get_task
+
+    chosen = read_json(args.settings)["settings"].get(get_task(name).name, {}).get("chosen", "none")
+    path: Path = args.teachers / name / chosen.replace(", ", "-x").removesuffix(" epochs") / f"seed-{seed}"
+    if not (path / "best_model").exists():
+        raise UserError(f"no teacher {path}: run benchmark/glue/figures.py --tasks {name} first")
+    return path
+
+
+def general(student: str, args: argparse.Namespace) -> Path:
+    """The general TinyBERT that a student starts from."""
+    limit = f"--max_steps {args.max_steps}" if args.max_steps > 0 else ""  # the last of two flags counts
+    return recipe.once(
+        f"general TinyBERT {student}",
+        f"examples/tinybert/general_distill.py --teacher_path {args.encoder} --max_seq_length 64 --batch_size 32 --save_steps 500 "
+        f"{STUDENTS[student].general} {limit} --seed 1",
+        args.output_dir / "general" / student,
+        corpus=args.corpus,
+        data_dir=args.data_dir,
+    )
+
+
+def systems(name: str, seed: int, args: argparse.Namespace) -> list[Any]:
+    """Teacher and students of a seed, trained."""
+    from paddledistill.report.compare import System
+
+    found = [System("teacher", "teacher", teacher_of(name, seed, args))]
+    for student in args.students:
+        source, place = general(student, args), args.output_dir / name / f"seed-{seed}" / student
+        start = f"--model_name_or_path {source} --dropout 0"
+        distilled = distil(name, student, start, "", seed, place / "distilled", args)
+        found += [
+            System(f"TinyBERT {student}", "alone", alone(name, start, updates(distilled), seed, place / "alone", args)),
+            System(f"TinyBERT {student}", "distilled", distilled, (distilled / "intermediate",)),
+        ]
+        if STUDIES[name].draws and student == ABLATION_STUDENT:
+            augmented = distil(name, student, start, "--use_aug", seed, place / "augmented", args, augment(name, args))
+            found.append(
+                System(f"TinyBERT {student}, augmented text", "distilled", augmented, (augmented / "intermediate",))
+            )
+        if (name, student) == (ABLATION_TASK, ABLATION_STUDENT):
+            for what, flags in ABLATIONS.items():
+                own = start if flags else f"--model_name_or_path {args.encoder} --init_from_layers 1,3,5 --dropout 0"
+                run = distil(name, student, own, flags, seed, place / what.replace(" ", "-").replace("'", ""), args)
+                found.append(System(f"TinyBERT {student} {what}", "distilled", run, (run / "intermediate",)))
+    return found
+
+
+def distil(
+    name: str,
+    student: str,
+    start: str,
+    flags: str,
+    seed: int,
+    target: Path,
+    args: argparse.Namespace,
+    data_dir: Path | None = None,
+) -> Path:
+    """Both stages; on augmented text, which has about ``draws`` times as many rows, with so many times fewer epochs."""
+    study = STUDIES[name]
+    fewer = 1 + study.draws if data_dir else 1
+    return recipe.once(
+        f"{name}, TinyBERT {student} {target.name}, seed {seed}",
+        f"examples/tinybert/task_distill.py {start} --task_name {name} --layer_map {STUDENTS[student].layer_map} {RATES} "
+        f"--num_train_epochs {max(1, study.intermediate_epochs // fewer)} --prediction_epochs {max(1, study.prediction_epochs // fewer)} "
+        f"--max_steps {args.max_steps} --prediction_max_steps {args.max_steps} --save_steps {study.save_steps} --seed {seed} {flags}",
+        target,
+        data_dir=data_dir or args.data_dir,
+        teacher_path=teacher_of(name, seed, args),
+    )
+
+
+def alone(name: str, start: str, steps: int, seed: int, target: Path, args: argparse.Namespace) -> Path:
+    """The same initial weights, the labels, as many updates."""
+    from paddledistill.tasks import get_task
+
+    return recipe.once(
+        f"{name}, the student of {target.parent.name} alone, seed {seed}",
+        f"benchmark/glue/run_glue.py {start} --task_name {name} --max_seq_length {get_task(name).max_seq_length} "
+        f"--learning_rate 1e-4 --num_train_epochs {steps} --max_steps {steps} --save_steps {STUDIES[name].save_steps} --seed {seed}",
+        target,
+        data_dir=args.data_dir,
+    )
+
+
+def updates(run: Path) -> int:
+    """Of both stages."""
+    return recipe.steps_of(run / "intermediate") + recipe.steps_of(run)
+
+
+def augment(name: str, args: argparse.Namespace) -> Path:
+    """The task's text and its variants, in a folder of our own; returns the folder of tasks."""
+    import shutil
+
+    from paddledistill.tasks import folders_named
+
+    folder = args.output_dir / "augmented" / name
+    if not folder.is_dir():
+        partial = folder.with_name(f".{name}.part")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(next(folders_named(args.data_dir, name)), partial)
+        partial.chmod(0o755)
+        partial.rename(folder)
+    recipe.run(
+        f"augmented text of {name}",
+        f"examples/tinybert/data_augmentation.py --pretrained_bert_model {args.encoder} --task_name {name} "
+        f"--N {STUDIES[name].draws} --resume",
+        data_dir=folder.parent,
+    )
+    return folder.parent
+
+
+def measured(name: str, task: Any, seeds: list[list[Any]], data_dir: Path) -> list[Any]:
+    """The rows of a task over all seeds, and the published ones."""
+    from paddledistill.data.reading import load_dev_sets
+    from paddledistill.report import compare, published
+    from paddledistill.report.table import aggregate
+
+    study, splits = STUDIES[name], {"dev": load_dev_sets(task, data_dir)["dev"]}
+    rows = aggregate([compare.compare(systems, splits, task).rows for systems in seeds])
+    rows = [row for row in rows if row["metric"] == study.metric]
+    for row in rows:
+        if row["role"] == "distilled":
+            fewer = 1 + study.draws if "augmented" in row["system"] else 1
+            epochs = f"{max(1, study.intermediate_epochs // fewer)} + {max(1, study.prediction_epochs // fewer)} epochs"
+            row["setting"] = epochs + (f", N {study.draws}" if fewer > 1 else "")
+        elif row["role"] == "alone":
+            row["setting"] = f"{row['train_steps']} steps"
+    others = (published.row(system, task.name, study.metric) for system in PUBLISHED)
+    return [*rows, *filter(None, others)]
+
+
+def head() -> dict[str, Any]:
+    """What a new file of results says of where it comes from."""
+    from paddledistill import runtime
+
+    return {
+        "command": "python examples/tinybert/figures.py --data_dir glue --corpus enwiki_sample.txt --results docs/results/tinybert.json",
+        "machine": runtime.machine(),
+        "versions": runtime.versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())
