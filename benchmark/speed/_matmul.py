@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 SIZES = ((2048, 384, 1536), (2048, 1536, 384), (2048, 2048, 2048))
 
@@ -18,6 +19,8 @@ def product(library: str, m: int, k: int, n: int) -> Callable[[], object]:
 
         c, d = torch.from_numpy(a), torch.from_numpy(b)
         return lambda: c @ d
+    if library == "onnxruntime":
+        return onnx_product(a, b)
     from paddledistill import runtime
 
     runtime.load_paddle()
@@ -25,6 +28,22 @@ def product(library: str, m: int, k: int, n: int) -> Callable[[], object]:
 
     x, y = paddle.to_tensor(a), paddle.to_tensor(b)
     return lambda: paddle.matmul(x, y)
+
+
+def onnx_product(a: NDArray[np.float32], b: NDArray[np.float32]) -> Callable[[], object]:
+    """``b`` as a constant, as weights are: the engine may then lay it out as it likes."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["a", "b"], ["c"])], "product",
+        [helper.make_tensor_value_info("a", TensorProto.FLOAT, a.shape)],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, (len(a), b.shape[1]))],
+        [numpy_helper.from_array(b, "b")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"a": a})
 
 
 def rate(library: str) -> float:

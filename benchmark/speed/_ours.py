@@ -12,7 +12,7 @@ import numpy as np
 from paddledistill import assets, models, runtime
 from paddledistill.augment import word_replacement
 from paddledistill.data.batching import bucketed_batches
-from paddledistill.data.reading import load_split, load_training
+from paddledistill.data.reading import load_split, load_training, texts_of
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.distill import objectives
 from paddledistill.models.base import TaskInfo
@@ -92,6 +92,14 @@ def plain_model(args: argparse.Namespace) -> dict[str, Any]:
     return {}
 
 
+def vocabulary(args: argparse.Namespace) -> dict[str, Any]:
+    """The wordpieces of all training text, which the recipe of the BiLSTM would keep."""
+    texts = texts_of(load_training(get_task("SST-2"), args.data_dir))
+    kept = Tokenizer.from_directory(assets.directory("minilm-l6")).pruned(texts).vocab
+    Path(args.vocabulary).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    return {"wordpieces": len(kept)}
+
+
 def student(args: argparse.Namespace) -> dict[str, Any]:
     """Layers 1, 3 and 5 of the embedded encoder as a PaddleNLP directory, with its dropout."""
     target = Path(args.student)
@@ -150,6 +158,7 @@ WORK = {
     "inference": inference,
     "masked-words": masked_words,
     "plain-model": plain_model,
+    "vocabulary": vocabulary,
     "student": student,
     "epoch": epoch,
 }
@@ -157,7 +166,7 @@ WORK = {
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", choices=WORK)
-    for name in ("--teacher", "--student", "--masked_lm", "--jobs", "--batches"):
+    for name in ("--teacher", "--student", "--masked_lm", "--jobs", "--batches", "--vocabulary"):
         parser.add_argument(name)
     parser.add_argument("--data_dir", type=Path)
     for name, default in (("--steps", 5), ("--length", 32), ("--layers", 6), ("--width", 384)):
