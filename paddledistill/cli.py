@@ -224,15 +224,39 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     student.add_argument(
         "--dropout_prob", type=probability, default=0.0, help="on the embeddings and on the sentence vector"
     )
+    student.add_argument("--cell", choices=["lstm", "gru"], default="lstm", help="what reads the words")
+    student.add_argument(
+        "--read_out",
+        choices=["last", "max", "attention"],
+        default="last",
+        help="the sentence vector: last states, the largest of all, or a learned mean",
+    )
+    student.add_argument(
+        "--combine",
+        choices=["sum", "product"],
+        default="sum",
+        help="of a pair a, b, beside a, b and |a - b|: a + b as in PaddleNLP's example, or a * b as in the paper",
+    )
     student.add_argument(
         "--init_scale", type=positive_float, default=0.1, help="new weights are drawn from -INIT_SCALE to INIT_SCALE"
     )
-    student.add_argument(
+    words = student.add_mutually_exclusive_group()
+    words.add_argument(
         "--model_name",
         default="bert-base-uncased",
         help="whose wordpieces the student reads, pruned to those its text uses",
     )
-    student.add_argument("--vocab_path", help="a vocab.txt to take as it is instead")
+    words.add_argument("--vocab_path", help="a vocab.txt to take as it is instead")
+    words.add_argument(
+        "--min_count",
+        type=positive_int,
+        help="read whole words that the text holds at least so often (Chinese: jieba's)",
+    )
+    student.add_argument(
+        "--embedding_name",
+        type=Path,
+        help="start embeddings from word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
+    )
     student.add_argument("--init_from_ckpt", help="weights to start from: a .pdparams file")
     training = add_optimization_flags(
         parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch"
@@ -341,6 +365,30 @@ def add_run_flags(
         help="evaluated models to keep: the best one always, and the latest others as OUTPUT_DIR/model_STEP",
     )
     add_device_flags(parser)
+
+
+def add_seeds_flag(parser: argparse.ArgumentParser) -> None:
+    """Several runs that differ in their seed alone."""
+    parser.add_argument_group("several runs").add_argument(
+        "--seeds",
+        type=int_list,
+        help="one run for each, in OUTPUT_DIR/seed-N, then mean and standard deviation, e.g. 1,2,3",
+    )
+
+
+def each_seed(args: argparse.Namespace, train: Callable[[argparse.Namespace], None]) -> None:
+    """Train once, or, with ``--seeds``, once for each; then tell what the runs have in common."""
+    if not args.seeds:
+        train(args)
+        return
+    from paddledistill.report.seeds import summarise
+
+    runs = [Path(args.output_dir) / f"seed-{seed}" for seed in args.seeds]
+    for seed, run in zip(args.seeds, runs, strict=True):
+        logger.info("== seed %d", seed)
+        train(argparse.Namespace(**{**vars(args), "seed": seed, "output_dir": str(run)}))
+    if parallel.is_main():
+        print(summarise(runs, Path(args.output_dir) / "seeds.json"))
 
 
 def add_device_flags(parser: argparse.ArgumentParser) -> None:

@@ -67,12 +67,7 @@ def build_parser() -> cli.Parser:
         action="store_true",
         help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json and report.html",
     )
-    several = parser.add_argument_group("several runs")
-    several.add_argument(
-        "--seeds",
-        type=cli.int_list,
-        help="one run for each, in OUTPUT_DIR/seed-N, then mean and standard deviation, e.g. 1,2,3",
-    )
+    cli.add_seeds_flag(parser)
     return parser
 
 
@@ -80,18 +75,8 @@ def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common, or an evaluation alone."""
     if args.do_eval:
         evaluate_only(args)
-        return
-    if not args.seeds:
-        fine_tune(args)
-        return
-    from paddledistill.report.seeds import summarise
-
-    runs = [Path(args.output_dir) / f"seed-{seed}" for seed in args.seeds]
-    for seed, run in zip(args.seeds, runs, strict=True):
-        logger.info("== seed %d", seed)
-        fine_tune(argparse.Namespace(**{**vars(args), "seed": seed, "output_dir": str(run)}))
-    if parallel.is_main():
-        print(summarise(runs, Path(args.output_dir) / "seeds.json"))
+    else:
+        cli.each_seed(args, fine_tune)
 
 
 def fine_tune(args: argparse.Namespace) -> None:

@@ -25,10 +25,23 @@ def build_parser() -> cli.Parser:
     teacher.add_argument(
         "--alpha", type=cli.probability, default=0.0, help="weight of the labels; 0: the teacher's logits alone"
     )
+    teacher.add_argument(
+        "--logits_loss",
+        choices=["mse", "soft"],
+        default="mse",
+        help="on the teacher's logits: squared error as published, or cross-entropy softened by --T",
+    )
+    teacher.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of the soft cross-entropy")
     augmentation = parser.add_argument_group("augmentation")
     augmentation.add_argument("--n_iter", type=cli.non_negative_int, default=20, help="copies drawn of each sentence")
     augmentation.add_argument(
         "--p_mask", type=cli.probability, default=0.1, help="probability of a word to become [MASK] in a copy"
+    )
+    augmentation.add_argument(
+        "--p_pos",
+        type=cli.probability,
+        default=0.0,
+        help="probability of a word to give way to another of the same part of speech (0.1 in the paper)",
     )
     augmentation.add_argument(
         "--p_ng",
@@ -44,13 +57,20 @@ def build_parser() -> cli.Parser:
     )
     cli.add_bilstm_flags(parser)
     cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
+    cli.add_seeds_flag(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
+    """One run, or one for each seed and what they have in common."""
+    cli.each_seed(args, distil)
+
+
+def distil(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
     from paddledistill.augment.bilstm import masked_copies
+    from paddledistill.augment.tagging import tagger
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, teacher_logits
@@ -62,33 +82,36 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
-    vocabulary = models.find_vocabulary(args.model_name, args.vocab_path)
-    inputs = {"vocabulary": vocabulary.key, "teacher": digest(best_model(args.teacher_dir))}
+    inputs = {"teacher": digest(best_model(args.teacher_dir))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
     dev = load_dev_sets(task, args.data_dir, args.limit_dev)
-    inputs["data"] = digest_examples(examples, *dev.values())
+    inputs["data"], texts = digest_examples(examples, *dev.values()), texts_of(examples)
+    tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
+    inputs["vocabulary"] = tokenizer.key
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
     runtime.start(args.device, args.seed, args.amp)
+    shape = models.BiLSTMConfig(
+        args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale, args.cell, args.read_out, args.combine
+    )  # fmt: skip
+    student = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
+    if args.embedding_name:
+        models.take_vectors(student, args.embedding_name)
     teacher = load_teacher(args.teacher_dir, task)
     ngram = (2, 6) if task.language == "en" else (2, 10)
     copies = masked_copies(
-        examples, vocabulary, args.n_iter, p_mask=args.p_mask, p_ng=args.p_ng, ngram_range=ngram, seed=args.seed
-    )
+        examples, tokenizer, args.n_iter, p_mask=args.p_mask, p_ng=args.p_ng, ngram_range=ngram, seed=args.seed, p_pos=args.p_pos,
+        tagger=tagger(task.language),
+    )  # fmt: skip
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
     stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
-
-    runtime.seed_everything(args.seed)  # new weights must not depend on whether the teacher was asked just now
-    shape = models.BiLSTMConfig(args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale)
-    tokenizer = vocabulary if args.vocab_path else vocabulary.pruned(texts_of(examples))
-    student = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         student,
-        objectives.logits_and_labels(student, args.alpha),
+        objectives.logits_and_labels(student, args.alpha, args.T if args.logits_loss == "soft" else None),
         student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
         run,
         cli.constant_rate(args),

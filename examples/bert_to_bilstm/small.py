@@ -18,10 +18,16 @@ def build_parser() -> cli.Parser:
     )
     cli.add_bilstm_flags(parser)
     cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
+    cli.add_seeds_flag(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
+    """One run, or one for each seed and what they have in common."""
+    cli.each_seed(args, train)
+
+
+def train(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
@@ -37,17 +43,21 @@ def main(args: argparse.Namespace) -> None:
         load_training(task, args.data_dir, limit=args.limit),
         load_dev_sets(task, args.data_dir, args.limit_dev),
     )
-    vocabulary = models.find_vocabulary(args.model_name, args.vocab_path)
-    inputs = {"data": digest_examples(examples, *dev.values()), "vocabulary": vocabulary.key}
+    texts = texts_of(examples)
+    tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
+    inputs = {"data": digest_examples(examples, *dev.values()), "vocabulary": tokenizer.key}
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
         logger.info("already done: %s", run.path)
         return
     runtime.start(args.device, args.seed, args.amp)
-    shape = models.BiLSTMConfig(args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale)
-    tokenizer = vocabulary if args.vocab_path else vocabulary.pruned(texts_of(examples))
+    shape = models.BiLSTMConfig(
+        args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale, args.cell, args.read_out, args.combine
+    )  # fmt: skip
     model = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
+    if args.embedding_name:
+        models.take_vectors(model, args.embedding_name)
     dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         model,

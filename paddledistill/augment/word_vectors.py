@@ -4,7 +4,7 @@ import gzip
 import logging
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -21,13 +21,14 @@ _SIMILARITIES_AT_ONCE = 1 << 24  # a block of 64 MB
 logger = logging.getLogger(__name__)
 
 
-def read(path: Path) -> KeyedVectors:
+def read(path: Path, wanted: Collection[str] | None = None) -> KeyedVectors:
     """Read vectors: in GloVe's or word2vec's text format, a word and its numbers on each line; in word2vec's binary format (``.bin``);
     or as gensim saved its ``KeyedVectors`` (``.kv``).
 
     A text file may be gzipped (``.gz``) and of any length; a first line with the counts (word2vec) is skipped. A word may hold
     spaces, as some of GloVe's do; of a repeated word the first vector counts.
 
+    :param wanted: keep only vectors of these words; others are not held in memory.
     :raises UserError: for a missing, empty or broken file; a malformed line is named with its number.
     """
     if not path.is_file():
@@ -35,27 +36,28 @@ def read(path: Path) -> KeyedVectors:
             f"word vectors {path} not found: give a GloVe text file such as glove.6B.300d.txt, or leave the flag out"
         )
     if path.suffix in (".bin", ".kv"):
-        return _read_by_gensim(path)
+        return _read_by_gensim(path, wanted)
     words: list[str] = []
     blocks: list[NDArray[np.float32]] = []
     try:
         with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
             for block_words, block in _parse(stream, path):
-                words += block_words
-                blocks.append(block)
+                kept = [number for number, word in enumerate(block_words) if wanted is None or word in wanted]
+                words += [block_words[number] for number in kept]
+                blocks.append(block[kept])
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"word vectors {path} cannot be unpacked ({error}): copy the file again") from None
-    if not words:
+    if not blocks:
         raise UserError(f"word vectors {path} holds no vector: give a GloVe text file such as glove.6B.300d.txt")
     index = {word: number for number, word in reversed(list(enumerate(words)))}
-    kept = sorted(index.values())
+    first = sorted(index.values())
     vectors = KeyedVectors(vector_size=blocks[0].shape[1], count=0)
-    vectors.add_vectors([words[number] for number in kept], np.concatenate(blocks)[kept])
+    vectors.add_vectors([words[number] for number in first], np.concatenate(blocks)[first])
     logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
     return vectors
 
 
-def _read_by_gensim(path: Path) -> KeyedVectors:
+def _read_by_gensim(path: Path, wanted: Collection[str] | None) -> KeyedVectors:
     try:
         if path.suffix == ".bin":
             vectors = KeyedVectors.load_word2vec_format(str(path), binary=True)
@@ -67,6 +69,10 @@ def _read_by_gensim(path: Path) -> KeyedVectors:
         ) from None
     if not isinstance(vectors, KeyedVectors):
         raise UserError(f"{path} holds a {type(vectors).__name__}, not word vectors: save its .wv")
+    if wanted is not None:
+        kept = [word for word in vectors.index_to_key if word in wanted]
+        everything, vectors = vectors, KeyedVectors(vector_size=vectors.vector_size, count=0)
+        vectors.add_vectors(kept, np.array([everything[word] for word in kept]).reshape(-1, everything.vector_size))
     logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
     return vectors
 

@@ -8,11 +8,13 @@ As there, the special tokens are recognised when they stand literally in a text:
 
 import hashlib
 import json
+import logging
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tokenizers
 
@@ -22,6 +24,7 @@ from paddledistill.tasks import is_cjk
 VOCABULARY_FILE = "vocab.txt"
 CONFIG_FILE = "tokenizer_config.json"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+SEGMENTERS = ("bert", "jieba")
 MAX_WORD_LENGTH = 100
 _CHUNK = 8192
 # Characters that PaddleNLP counts as symbols beside Unicode's own.
@@ -80,14 +83,18 @@ class Layout(NamedTuple):
 
 
 class Tokenizer:
-    """Turns text into WordPiece ids. ``vocab`` lists the tokens in the order of their ids.
+    """Turns text into WordPiece ids. ``vocab`` lists the tokens in the order of their ids. ``segmenter`` parts the words: ``bert``, or
+    ``jieba`` for Chinese words in place of characters.
 
-    :raises UserError: the vocabulary lacks one of [PAD], [UNK], [CLS], [SEP], [MASK].
+    :raises UserError: the vocabulary lacks one of [PAD], [UNK], [CLS], [SEP], [MASK]; or the segmenter is none of these.
     """
 
-    def __init__(self, vocab: Sequence[str], lowercase: bool = True) -> None:
+    def __init__(self, vocab: Sequence[str], lowercase: bool = True, segmenter: str = "bert") -> None:
+        if segmenter not in SEGMENTERS:
+            raise UserError(f"no segmenter {segmenter!r}: it is one of {', '.join(SEGMENTERS)}")
         self.vocab = list(vocab)
         self.lowercase = lowercase
+        self.segmenter = segmenter
         self.index = {token: number for number, token in enumerate(self.vocab)}
         missing = [token for token in SPECIAL_TOKENS if token not in self.index]
         if missing:
@@ -108,16 +115,30 @@ class Tokenizer:
         self._wordpiece.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
 
     @classmethod
-    def from_vocab(cls, vocab: Path | str | Sequence[str], lowercase: bool = True) -> "Tokenizer":
+    def of_words(
+        cls, texts: Iterable[str], min_count: int = 1, lowercase: bool = True, segmenter: str = "bert"
+    ) -> "Tokenizer":
+        """A tokenizer that knows the words that ``texts`` hold at least ``min_count`` times, the most frequent first, and no pieces of
+        words: every other word is [UNK].
+        """
+        parts = cls(SPECIAL_TOKENS, lowercase, segmenter)
+        counts = Counter(word for text in texts for word in parts.words(text))
+        known = [word for word, count in counts.most_common() if count >= min_count and word not in SPECIAL_TOKENS]
+        return cls([*SPECIAL_TOKENS, *known], lowercase, segmenter)
+
+    @classmethod
+    def from_vocab(
+        cls, vocab: Path | str | Sequence[str], lowercase: bool = True, segmenter: str = "bert"
+    ) -> "Tokenizer":
         """From a vocab.txt (a token a line) or a list of tokens.
 
         :raises UserError: the file cannot be read.
         """
         if not isinstance(vocab, str | Path):
-            return cls(vocab, lowercase)
+            return cls(vocab, lowercase, segmenter)
         try:
             with open(vocab, encoding="utf-8") as file:
-                return cls([line.rstrip("\n") for line in file], lowercase)
+                return cls([line.rstrip("\n") for line in file], lowercase, segmenter)
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read the vocabulary {vocab}: {error}") from None
 
@@ -142,7 +163,7 @@ class Tokenizer:
             raise UserError(
                 f"{directory / CONFIG_FILE}: strip_accents and tokenize_chinese_chars must be BERT's defaults"
             )
-        return cls.from_vocab(directory / VOCABULARY_FILE, lowercase)
+        return cls.from_vocab(directory / VOCABULARY_FILE, lowercase, config.get("segmenter", "bert"))
 
     def __len__(self) -> int:
         return len(self.vocab)
@@ -150,14 +171,25 @@ class Tokenizer:
     @property
     def key(self) -> str:
         """SHA-256 (hex) of all that shapes the ids."""
-        return hashlib.sha256("\n".join([str(self.lowercase), *self.vocab]).encode()).hexdigest()
+        rules = str(self.lowercase) + ("" if self.segmenter == "bert" else self.segmenter)
+        return hashlib.sha256("\n".join([rules, *self.vocab]).encode()).hexdigest()
 
     def _spaced(self, text: str) -> str:
         """``text`` cleaned, with its words (punctuation, symbols, Chinese characters are words too) apart by spaces."""
         if "[" not in text:
-            return text.translate(self._characters)
+            return self._apart(text)
         parts = self._special.split(text)
-        return "".join(f" {part} " if at % 2 else part.translate(self._characters) for at, part in enumerate(parts))
+        return "".join(f" {part} " if at % 2 else self._apart(part) for at, part in enumerate(parts))
+
+    def _apart(self, text: str) -> str:
+        """The same of a text without special tokens."""
+        if self.segmenter == "bert":
+            return text.translate(self._characters)
+        import jieba
+
+        jieba.setLogLevel(logging.WARNING)
+        words = jieba.cut(text.lower() if self.lowercase else text)
+        return f" {' '.join(word for word in words if not word.isspace())} "
 
     def words(self, text: str) -> list[str]:
         """The words that WordPiece gets to see."""
@@ -179,7 +211,9 @@ class Tokenizer:
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         (directory / VOCABULARY_FILE).write_text("".join(f"{token}\n" for token in self.vocab), "utf-8", newline="\n")
-        config = {"tokenizer_class": "BertTokenizer", "do_lower_case": self.lowercase}
+        config: dict[str, Any] = {"tokenizer_class": "BertTokenizer", "do_lower_case": self.lowercase}
+        if self.segmenter != "bert":
+            config["segmenter"] = self.segmenter
         (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
     def pruned(self, texts: Iterable[str]) -> "Tokenizer":
@@ -195,7 +229,9 @@ class Tokenizer:
             if self.unk_id in ids and word not in SPECIAL_TOKENS and len(word) <= MAX_WORD_LENGTH:
                 used.update(self._longest_matches(word))
         return Tokenizer(
-            [token for token in self.vocab if token in used or len(token.removeprefix("##")) == 1], self.lowercase
+            [token for token in self.vocab if token in used or len(token.removeprefix("##")) == 1],
+            self.lowercase,
+            self.segmenter,
         )
 
     def _longest_matches(self, word: str) -> list[str]:

@@ -201,12 +201,18 @@ def prediction(student: Classifier, temperature: float, weight: float = 1.0, lab
     return objective
 
 
-def logits_and_labels(student: Classifier, alpha: float) -> Objective:
-    """alpha * CE + (1 - alpha) * MSE of logits (arXiv 1903.12136, equation 6)."""
+def logits_and_labels(student: Classifier, alpha: float, temperature: float | None = None) -> Objective:
+    """alpha * CE + (1 - alpha) * MSE of logits (arXiv 1903.12136, equation 6).
+
+    :param temperature: of a soft cross-entropy in place of the squared error; a score is learned by the latter always.
+    """
 
     def objective(batch: Batch) -> Losses:
-        logits = student(batch)
-        terms = {"logits": (1 - alpha) * losses.logits_mse(logits, batch[TEACHER_LOGITS])}
+        logits, goal, terms = student(batch), batch[TEACHER_LOGITS], {}
+        if alpha < 1:
+            is_soft = temperature is not None and student.labels is not None
+            loss = losses.soft_cross_entropy(logits, goal, temperature) if is_soft else losses.logits_mse(logits, goal)  # type: ignore[arg-type]
+            terms["logits"] = (1 - alpha) * loss
         if alpha:
             terms["supervised"] = alpha * losses.supervised(logits, batch["labels"])
         return terms

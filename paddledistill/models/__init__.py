@@ -10,7 +10,15 @@ from paddledistill import runtime
 runtime.load_paddle()  # before the modules below import it
 
 from paddledistill.models.base import Batch, Classifier, TaskInfo, parameters
-from paddledistill.models.bilstm import MODEL_TYPE, BiLSTM, BiLSTMConfig, find_vocabulary, load_bilstm, new_bilstm
+from paddledistill.models.bilstm import (
+    MODEL_TYPE,
+    BiLSTM,
+    BiLSTMConfig,
+    load_bilstm,
+    new_bilstm,
+    student_tokenizer,
+    take_vectors,
+)
 from paddledistill.models.encoder import (
     EncoderClassifier,
     EncoderModel,
@@ -39,7 +47,6 @@ __all__ = [
     "EncoderModel",
     "PlainEncoder",
     "TaskInfo",
-    "find_vocabulary",
     "freeze",
     "identify",
     "keep_layers",
@@ -49,6 +56,8 @@ __all__ = [
     "new_plain_encoder",
     "parameters",
     "plain_encoder",
+    "student_tokenizer",
+    "take_vectors",
 ]
 
 

@@ -1,5 +1,6 @@
 """The BiLSTM student of "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks" (arXiv 1903.12136)."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from paddledistill.augment import word_vectors
 from paddledistill.data.datasets import Dataset, encode_for_bilstm
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
@@ -17,17 +19,28 @@ from paddledistill.models.encoder import download_tokenizer, find_pretrained
 from paddledistill.models.weights import PADDLE_WEIGHTS, fill, read_config, read_file, read_state
 from paddledistill.tasks import Example
 
+logger = logging.getLogger(__name__)
+
 MODEL_TYPE = "bilstm"
 _SAME_VOCABULARY = {
     "bert-base-uncased": "minilm-l6"
 }  # the embedded encoder has this vocabulary, so nothing is downloaded
 
 
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+READ_OUTS = ("last", "max", "attention")
+COMBINATIONS = ("sum", "product")
+
+
 @dataclass(frozen=True)
 class BiLSTMConfig:
     """Shape of the network.
 
-    ``init_scale`` is the half-width of the uniform distribution that new weights are drawn from.
+    ``init_scale`` is the half-width of the uniform distribution that new weights are drawn from. ``cell``: of :data:`CELLS`.
+    ``read_out``: how states become a sentence vector, of :data:`READ_OUTS`. ``combine``: what of two sentence vectors a and b stands
+    beside a, b and |a - b|, of :data:`COMBINATIONS`.
+
+    :raises UserError: for a name that is none of these.
     """
 
     emb_dim: int = 300
@@ -35,13 +48,22 @@ class BiLSTMConfig:
     num_layers: int = 1
     dropout_prob: float = 0.0
     init_scale: float = 0.1
+    cell: str = "lstm"
+    read_out: str = "last"
+    combine: str = "sum"
+
+    def __post_init__(self) -> None:
+        for name, known in (("cell", CELLS), ("read_out", READ_OUTS), ("combine", COMBINATIONS)):
+            if getattr(self, name) not in known:
+                raise UserError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
 
 
 class BiLSTM(Classifier):
     """Embedding -> BiLSTM -> last states of both directions -> tanh(Linear) -> Linear.
 
-    A pair of sentences is read by the same LSTM twice and combined as [a, b, a + b, |a - b|]. Lengths are honoured, so padding
-    changes no output. Dropout acts on the embeddings and on the sentence vector, hence also with a single layer.
+    In place of the last states the largest of all, or a weighed sum of them, can be read out; in place of LSTMs GRUs. A pair of sentences
+    is read by the same LSTM twice and combined as [a, b, a + b, |a - b|], or, as the paper has it, with a * b. Lengths are honoured, so
+    padding changes no output. Dropout acts on the embeddings and on the sentence vector, hence also with a single layer.
     """
 
     tokenizer: Tokenizer
@@ -55,10 +77,13 @@ class BiLSTM(Classifier):
         self.embedding = nn.Embedding(
             len(tokenizer.vocab), config.emb_dim, padding_idx=tokenizer.pad_id, weight_attr=attr
         )
-        self.lstm = nn.LSTM(
+        self.lstm = CELLS[config.cell](
             config.emb_dim, config.hidden_size, config.num_layers, direction="bidirectional",
             dropout=config.dropout_prob if config.num_layers > 1 else 0.0, weight_ih_attr=attr, weight_hh_attr=attr,
         )  # fmt: skip
+        # A bias would shift all scores of a sentence alike, and change nothing.
+        is_weighed = config.read_out == "attention"
+        self.attention = nn.Linear(2 * config.hidden_size, 1, bias_attr=False) if is_weighed else None
         self.dropout = nn.Dropout(config.dropout_prob)
         self.dense = nn.Linear(2 * config.hidden_size * (4 if info.is_pair else 1), config.hidden_size)
         self.classifier = nn.Linear(config.hidden_size, info.num_outputs)
@@ -66,7 +91,7 @@ class BiLSTM(Classifier):
     @property
     def description(self) -> str:
         """For example ``BiLSTM 1x300``."""
-        return f"BiLSTM {self.config.num_layers}x{self.config.hidden_size}"
+        return f"Bi{self.config.cell.upper()} {self.config.num_layers}x{self.config.hidden_size}"
 
     def encode(
         self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
@@ -79,13 +104,22 @@ class BiLSTM(Classifier):
         vector = self._sentence(batch["input_ids"], batch["lengths"])
         if self.is_pair:
             other = self._sentence(batch["input_ids_b"], batch["lengths_b"])
-            vector = paddle.concat([vector, other, vector + other, (vector - other).abs()], axis=-1)
+            third = vector * other if self.config.combine == "product" else vector + other
+            vector = paddle.concat([vector, other, third, (vector - other).abs()], axis=-1)
         return self.classifier(self.dropout(F.tanh(self.dense(vector))))
 
     def _sentence(self, ids: paddle.Tensor, lengths: paddle.Tensor) -> paddle.Tensor:
-        """Last states of the top layer's two directions, [batch, 2 * hidden]."""
-        _, (last, _) = self.lstm(self.dropout(self.embedding(ids)), sequence_length=lengths)
-        return paddle.concat([last[-2], last[-1]], axis=-1)
+        """A vector a sentence, [batch, 2 * hidden]: by default the last states of the top layer's two directions."""
+        states, last = self.lstm(self.dropout(self.embedding(ids)), sequence_length=lengths)
+        if self.config.read_out == "last":
+            last = last[0] if isinstance(last, tuple) else last
+            return paddle.concat([last[-2], last[-1]], axis=-1)
+        padding = paddle.arange(ids.shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
+        outside = padding.astype("float32").unsqueeze(-1) * -1e9
+        if self.attention is None:
+            return (states + outside).max(axis=1)
+        weights = F.softmax(self.attention(F.tanh(states)) + outside, axis=1)
+        return (weights * states).sum(axis=1)
 
     def save(self, directory: Path) -> None:
         """Write configuration, weights and vocabulary."""
@@ -106,20 +140,50 @@ def new_bilstm(config: BiLSTMConfig, tokenizer: Tokenizer, info: TaskInfo, check
     return model
 
 
-def find_vocabulary(model_name: str, vocab_path: str | None = None) -> Tokenizer:
-    """The tokenizer of a vocabulary file, or of a model by name or directory.
+def student_tokenizer(
+    texts: Sequence[str],
+    model_name: str,
+    vocab_path: str | None = None,
+    min_count: int | None = None,
+    language: str = "en",
+) -> Tokenizer:
+    """What the student reads: by default the wordpieces of ``model_name`` that ``texts`` use.
 
-    :raises UserError: if there is none.
+    :param vocab_path: a vocab.txt to take as it is instead.
+    :param min_count: words that the texts hold at least so often instead, Chinese ones as jieba parts them.
+    :raises UserError: if there is no such model or file.
     """
     if vocab_path:
         return Tokenizer.from_vocab(Path(vocab_path))
+    if min_count is not None:
+        return Tokenizer.of_words(texts, min_count, segmenter="jieba" if language == "zh" else "bert")
     directory = find_pretrained(_SAME_VOCABULARY.get(model_name, model_name))
     found = Tokenizer.from_directory(directory) if directory else download_tokenizer(model_name)
     if not isinstance(found, Tokenizer):
         raise UserError(
-            f"{model_name} has no WordPiece vocabulary, which the BiLSTM reads: name a BERT, or give --vocab_path"
+            f"{model_name} has no WordPiece vocabulary, which the BiLSTM reads: name a BERT, or give --min_count"
         )
-    return found
+    return found.pruned(texts)
+
+
+def take_vectors(model: BiLSTM, path: Path) -> int:
+    """Start the embeddings of all words that a file of word vectors knows from there; returns how many.
+
+    :raises UserError: if the file cannot be read, or its vectors are of another width.
+    """
+    words = model.tokenizer.vocab
+    vectors = word_vectors.read(path, set(words))
+    if vectors.vector_size != model.config.emb_dim:
+        raise UserError(
+            f"{path} has vectors of {vectors.vector_size} numbers: set --emb_dim to that, not {model.config.emb_dim}"
+        )
+    table = model.embedding.weight.numpy().copy()
+    known = [number for number, word in enumerate(words) if word in vectors]
+    for number in known:
+        table[number] = vectors[words[number]]
+    model.embedding.weight.set_value(table)
+    logger.info("word vectors: %d of %d words of the student have one", len(known), len(words))
+    return len(known)
 
 
 def load_bilstm(directory: Path) -> BiLSTM:

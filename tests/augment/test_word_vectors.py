@@ -114,6 +114,17 @@ def test_files_of_gensim_and_of_word2vec(tmp_path: Path) -> None:
             word_vectors.read(tmp_path / name)
 
 
+def test_only_wanted_words_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "glove.txt"
+    path.write_text("a 1 0\nb 10 1\nc 1 1\n")
+    word_vectors.read(path).save(str(tmp_path / "own.kv"))
+    for name in ("glove.txt", "own.kv"):
+        found = word_vectors.read(tmp_path / name, {"c", "a", "unknown"})
+        assert found.index_to_key == ["a", "c"]
+        np.testing.assert_array_equal(found["c"], [1, 1])
+        assert len(word_vectors.read(tmp_path / name, {"unknown"})) == 0
+
+
 def test_neighbours_by_cosine_without_the_word_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "glove.txt"
     path.write_text("a 1 0\nb 10 1\nc 1 1\nd -1 0\n-- 1 0\nzero 0 0\ne 2 0\n")

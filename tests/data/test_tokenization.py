@@ -209,3 +209,28 @@ class TestFiles:
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"strip_accents": False}))
         with pytest.raises(UserError, match="strip_accents"):
             Tokenizer.from_directory(tmp_path)
+
+
+class TestWords:
+    TEXTS = ("The film, the film!", "a film of the year", "a good year")
+
+    def test_words_of_a_text_the_frequent_ones_first(self):
+        tokenizer = Tokenizer.of_words(self.TEXTS, min_count=2)
+        assert tokenizer.vocab[5:] == ["the", "film", "a", "year"]
+        ids = tokenizer.ids(["The films of a year"])[0]
+        assert [tokenizer.vocab[number] for number in ids] == ["the", "[UNK]", "[UNK]", "a", "year"]
+
+    def test_chinese_words_by_jieba(self, tmp_path: Path):
+        texts = ["酒店很漂亮", "这家酒店的服务很好"]
+        tokenizer = Tokenizer.of_words(texts, segmenter="jieba")
+        assert tokenizer.words(texts[0]) == ["酒店", "很漂亮"] or tokenizer.words(texts[0]) == ["酒店", "很", "漂亮"]
+        assert all(tokenizer.unk_id not in row for row in tokenizer.ids(texts))
+        tokenizer.save(tmp_path)
+        loaded = Tokenizer.from_directory(tmp_path)
+        assert (loaded.segmenter, loaded.key, loaded.ids(texts)) == ("jieba", tokenizer.key, tokenizer.ids(texts))
+        assert Tokenizer(tokenizer.vocab).key != tokenizer.key
+        assert tokenizer.words("酒店[MASK]漂亮")[1] == "[MASK]"
+
+    def test_a_segmenter_that_is_none(self):
+        with pytest.raises(UserError, match="no segmenter 'spaces': it is one of bert, jieba"):
+            Tokenizer.of_words(["a"], segmenter="spaces")

@@ -115,6 +115,9 @@ def test_alpha_mixes_labels_and_logits(tiny_bert: Path) -> None:
     }
     ce = float(losses.supervised(logits, batch["labels"]))
     assert whole == pytest.approx({0.0: 0.25, 0.3: 0.3 * ce + 0.7 * 0.25, 1.0: ce}, rel=1e-4)
+    soft = objectives.logits_and_labels(student, 0.3, temperature=2.0)(batch)
+    expected = 0.7 * float(losses.soft_cross_entropy(logits, batch[objectives.TEACHER_LOGITS], 2.0))
+    assert float(soft["logits"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_prediction_stage_never_asks_for_attentions(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:

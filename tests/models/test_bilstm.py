@@ -76,9 +76,63 @@ def test_pairs_are_siamese(tokenizer: Tokenizer) -> None:
     np.testing.assert_allclose(vectors[1].numpy()[0, :12], second, atol=1e-6)
 
 
+SHAPES = [
+    SHAPE,
+    *(BiLSTMConfig(8, 6, cell=cell, read_out=out) for cell in ("lstm", "gru") for out in ("max", "attention")),
+]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, BiLSTMConfig(8, 6, cell="gru")])
+def test_other_cells_and_read_outs_see_no_padding_and_come_back(
+    tokenizer: Tokenizer, shape: BiLSTMConfig, tmp_path: Path
+) -> None:
+    paddle.seed(1)
+    model = models.new_bilstm(shape, tokenizer, SINGLE)
+    examples = [Example(text, None, 0) for text in SENTENCES]
+    together = logits(model, examples, [0, 1, 2])
+    alone = np.concatenate([logits(model, examples, [row]) for row in range(3)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    model.save(tmp_path)
+    loaded = models.load(tmp_path)
+    assert isinstance(loaded, BiLSTM) and loaded.config == shape
+    np.testing.assert_array_equal(logits(loaded, examples, [0, 1, 2]), together)
+
+
+@pytest.mark.parametrize("read_out", ["max", "attention"])
+def test_read_outs_in_numpy(tokenizer: Tokenizer, read_out: str) -> None:
+    model = models.new_bilstm(BiLSTMConfig(8, 6, read_out=read_out), tokenizer, SINGLE)
+    model.eval()
+    ids = paddle.to_tensor(tokenizer.ids([SENTENCES[2]]))
+    states = model.lstm(model.embedding(ids))[0].numpy()[0]
+    if read_out == "max":
+        expected = states.max(0)
+    else:
+        scores = np.tanh(states) @ model.attention.weight.numpy()
+        weights = np.exp(scores) / np.exp(scores).sum()
+        expected = (weights * states).sum(0)
+    found = model._sentence(ids, paddle.to_tensor([ids.shape[1]])).numpy()[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_pair_by_its_product(tokenizer: Tokenizer) -> None:
+    """[a, b, a * b, |a - b|], as section 3.1 of the paper has it."""
+    model = models.new_bilstm(BiLSTMConfig(8, 6, combine="product"), tokenizer, PAIR)
+    vectors: list[paddle.Tensor] = []
+    model.dense.register_forward_pre_hook(lambda _, inputs: vectors.append(inputs[0]))
+    logits(model, [Example(SENTENCES[0], SENTENCES[2], 1.0)], [0])
+    first, second, third, _ = np.split(vectors[0].numpy()[0], 4)
+    np.testing.assert_allclose(third, first * second, atol=1e-6)
+
+
+def test_names_that_are_none(tokenizer: Tokenizer) -> None:
+    with pytest.raises(UserError, match="read_out must be one of last, max, attention, not 'mean'"):
+        BiLSTMConfig(read_out="mean")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("info", [SINGLE, PAIR])
-def test_no_parameter_is_dead(tokenizer: Tokenizer, info: TaskInfo) -> None:
-    model = models.new_bilstm(SHAPE, tokenizer, info)
+def test_no_parameter_is_dead(tokenizer: Tokenizer, info: TaskInfo, shape: BiLSTMConfig) -> None:
+    model = models.new_bilstm(shape, tokenizer, info)
     examples = [Example(text, SENTENCES[0] if info.is_pair else None, 1) for text in SENTENCES]
     model(to_batch(model.encode(examples).batch([0, 1, 2]))).square().sum().backward()
     assert [
@@ -131,3 +185,19 @@ def test_broken_directories(tokenizer: Tokenizer, tmp_path: Path) -> None:
         models.load(tmp_path)
     with pytest.raises(UserError, match=r"no file .*nothing.pdparams"):
         models.new_bilstm(SHAPE, tokenizer, SINGLE, str(tmp_path / "nothing.pdparams"))
+
+
+def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
+    tokenizer = Tokenizer.of_words(["the film is good", "the film is bad"])
+    (tmp_path / "glove.txt").write_text("film 1 2 3\nother 4 5 6\ngood 7 8 9\n")
+    paddle.seed(1)
+    model = models.new_bilstm(BiLSTMConfig(3, 4), tokenizer, SINGLE)
+    before = model.embedding.weight.numpy().copy()
+    assert models.take_vectors(model, tmp_path / "glove.txt") == 2
+    after = model.embedding.weight.numpy()
+    np.testing.assert_array_equal(after[tokenizer.index["film"]], [1, 2, 3])
+    np.testing.assert_array_equal(after[tokenizer.index["good"]], [7, 8, 9])
+    others = [number for number, word in enumerate(tokenizer.vocab) if word not in ("film", "good")]
+    np.testing.assert_array_equal(after[others], before[others])
+    with pytest.raises(UserError, match="has vectors of 3 numbers: set --emb_dim to that, not 5"):
+        models.take_vectors(models.new_bilstm(BiLSTMConfig(5, 4), tokenizer, SINGLE), tmp_path / "glove.txt")

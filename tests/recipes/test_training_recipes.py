@@ -265,6 +265,58 @@ def test_bilstm_with_and_without_a_teacher(
     assert len(distilled.tokenizer.vocab) < len(alone.tokenizer.vocab)
 
 
+def test_a_bilstm_of_chinese_words_over_seeds(run_recipe: Run, fixture_dir: Path, tmp_path: Path) -> None:
+    """Words by jieba, GRUs, another read-out; a run for each seed and what they have in common."""
+    done = run_recipe(
+        SMALL, "--task_name", "chnsenticorp", "--data_dir", fixture_dir, "--min_count", 1, "--emb_dim", 8, "--hidden_size", 8,
+        "--cell", "gru", "--read_out", "attention", "--max_epoch", 1, "--seeds", "1,2", *QUICK, "--output_dir", tmp_path / "out",
+        check=True,
+    )  # fmt: skip
+    assert "best models on dev, seeds 1, 2" in done.stdout
+    model = models.load(tmp_path / "out" / "seed-2")
+    assert (model.description, model.tokenizer.segmenter) == ("BiGRU 1x8", "jieba")
+
+
+@pytest.mark.assets("pos-tagger")
+def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path, tmp_path: Path) -> None:
+    common = [
+        "--task_name",
+        "SST-2",
+        "--glue_dir",
+        glue,
+        "--teacher_dir",
+        teacher,
+        "--emb_dim",
+        8,
+        "--hidden_size",
+        8,
+        "--max_epoch",
+        1,
+    ]
+    (tmp_path / "glove.txt").write_text("film " + " 1" * 8 + "\nstory" + " 2" * 8 + "\n")
+    flags = [
+        "--p_pos",
+        0.4,
+        "--p_mask",
+        0,
+        "--n_iter",
+        3,
+        "--logits_loss",
+        "soft",
+        "--T",
+        2,
+        "--embedding_name",
+        tmp_path / "glove.txt",
+    ]
+    done = run_recipe(DISTILL, *common, *flags, "--min_count", 1, *QUICK, "--output_dir", tmp_path / "out", check=True)
+    assert "of the student have one" in done.stderr
+    assert isinstance(models.load(tmp_path / "out"), models.BiLSTM)
+    refused = run_recipe(
+        DISTILL, *common, "--min_count", 1, "--vocab_path", "v", *QUICK, "--output_dir", tmp_path / "no"
+    )
+    assert "not allowed with argument" in one_line(refused)
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_weights(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
     """The real script, a real SIGKILL."""
