@@ -1,4 +1,4 @@
-"""examples/tinybert/README.rst: every command is one that its script understands; some are run on tiny models."""
+"""READMEs of the examples: every command is one that its script understands; some are run on tiny models."""
 
 import importlib.util
 import re
@@ -14,15 +14,17 @@ from paddledistill.report.published import FIGURES
 from paddledistill.tasks import TASKS, get_task
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "examples" / "tinybert" / "README.rst").read_text(encoding="utf-8")
+PAGES = {
+    name: (ROOT / "examples" / name / "README.rst").read_text(encoding="utf-8")
+    for name in ("tinybert", "bert_to_bilstm")
+}
+PAGE = PAGES["tinybert"]
 
 
-def commands() -> list[list[str]]:
-    """All that stand on the page, continued lines joined."""
-    return [
-        shlex.split(line)[1:]
-        for line in re.findall(r"^    (python .+)$", PAGE.replace("\\\n", " "), flags=re.MULTILINE)
-    ]
+def commands(page: str = PAGE) -> list[list[str]]:
+    """All that stand on a page, continued lines joined."""
+    joined = page.replace("\\\n", " ")
+    return [shlex.split(line)[1:] for line in re.findall(r"^    (python .+)$", joined, flags=re.MULTILINE)]
 
 
 def script(path: str) -> ModuleType:
@@ -34,9 +36,20 @@ def script(path: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("command", commands(), ids=lambda command: f"{Path(command[0]).stem} {command[-3]}")
-def test_every_command_is_understood(command: list[str]) -> None:
-    script(command[0]).build_parser().parse_args(command[1:])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_understood(page: str) -> None:
+    found = commands(PAGES[page])
+    assert len(found) > 6
+    for command in found:
+        script(command[0]).build_parser().parse_args(command[1:])
+
+
+def test_published_figures_of_the_bilstm_stand_beside_their_recipes() -> None:
+    page = PAGES["bert_to_bilstm"]
+    for system in ("BiLSTM", "BiLSTM, distilled"):
+        for task, figures in FIGURES[system].items():
+            line = re.search(rf"^{TASKS[task].folder} \((.*)\)::$", page, flags=re.MULTILINE)
+            assert line and all(f"{figure:.2f}" in line[1] for figure in figures.values())
 
 
 def test_every_published_task_has_its_recipe_presets_and_figures() -> None:
