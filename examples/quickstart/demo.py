@@ -42,10 +42,11 @@ class Size:
     copies: int
     bilstm_epochs: int
     held_out: int | None = None  # sentences of dev, and of test; None is all
+    repeats: int = 30  # of each measurement of latency
 
 
 SIZES = {
-    "smoke": Size(2, 64, 1e-4, 1, 1, 1, 1, 1, 1, held_out=100),
+    "smoke": Size(2, 64, 1e-4, 1, 1, 1, 1, 1, 1, held_out=100, repeats=3),
     "quick": Size(9, 1500, 1.5e-4, 2, 1, 2, 1, 5, 4),
     "full": Size(27, None, 5e-5, 3, 1, 2, 1, 6, 4),
 }
@@ -181,7 +182,7 @@ def report(places: Sequence[Places], output: Path, args: argparse.Namespace, siz
     task = get_task(TASK)
     splits = {split: load_split(task, split) for split in ("dev", "test")}
     splits = {split: spread(rows, size.held_out or len(rows)) for split, rows in splits.items()}
-    comparisons = [compare.compare(systems(at), splits, task) for at in places]
+    comparisons = [compare.compare(systems(at), splits, task, repeats=size.repeats) for at in places]
     try_it = f'python -m paddledistill.predict {places[0].tinybert} "a film that is worth every minute"'
     train = len(load_split(task, "train"))
     content = document.gather(

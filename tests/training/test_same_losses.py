@@ -21,6 +21,7 @@ from paddledistill.distill.layer_maps import layer_map
 from paddledistill.models import EncoderClassifier, TaskInfo, engine
 from paddledistill.tasks import Example
 from paddledistill.training import loop
+from paddledistill.training.evaluation import Evaluation
 from paddledistill.training.optimization import Optimization
 from paddledistill.training.run_directory import RunDirectory, read_metrics
 
@@ -110,7 +111,8 @@ def our_losses(
 ) -> list[float]:
     run = RunDirectory.claim(directory, {"seed": SEED}, {})
     plan = loop.Plan(1, BATCH, SEED, "loss", logging_steps=1, save_steps=1000)
-    loop.train(student, objective, dataset, run, Optimization(RATE, decay=False), plan, lambda: {"loss": 0.0})  # type: ignore[arg-type]
+    nothing = Evaluation({"loss": 0.0})
+    loop.train(student, objective, dataset, run, Optimization(RATE, decay=False), plan, lambda: nothing)  # type: ignore[arg-type]
     run.release()
     return [line["loss"] for line in read_metrics(directory) if line["kind"] == "train"]
 
