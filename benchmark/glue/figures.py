@@ -8,15 +8,13 @@ those that are done are skipped and a killed one goes on where it was: run the s
 
 import argparse
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, recipe
-from paddledistill.errors import UserError
-from paddledistill.files import read_json, write_json
+from paddledistill.files import read_json
 
 logger = logging.getLogger("figures")
 
@@ -32,11 +30,6 @@ class Setting:
 
     def __str__(self) -> str:
         return f"{self.learning_rate:.0e}".replace("e-0", "e-") + f", {self.epochs} epochs"
-
-    @property
-    def folder(self) -> str:
-        """A name for its runs."""
-        return str(self).replace(", ", "-x").removesuffix(" epochs")
 
 
 @dataclass(frozen=True)
@@ -80,22 +73,20 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Every task: choose, repeat, measure; the table after each."""
-    from paddledistill.report.table import text_table
-    from paddledistill.tasks import folders_named
+    from paddledistill.report import study
+    from paddledistill.tasks import get_task
 
-    for name in args.tasks:
-        if not any(folders_named(args.data_dir, name)):
-            raise UserError(f"no folder {name} in {args.data_dir}: --data_dir is a folder of GLUE tasks")
-    content = read_json(args.results) if args.results and args.results.is_file() else {"rows": [], "settings": {}}
+    study.check_folders(args.tasks, args.data_dir)
+    command = "python benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json"
+    results = study.Results(args.results, command, encoder=args.model_name_or_path, settings={})
     for name in args.tasks:
         setting, runs, tried = runs_of(name, args)
-        task, rows = measured(name, setting, runs, args.data_dir)
-        content["rows"] = [row for row in content["rows"] if row["task"] != task] + rows
-        content["settings"][task] = {"tried": tried, "chosen": str(setting)}
-        content = {**head(args), **content}
-        if args.results:
-            write_json(args.results, content)
-        print(text_table(rows), flush=True)
+        task, metric = get_task(name), STUDIES[name].metric
+        seeds = [[compare_as_teacher(path)] for path in runs]
+        rows = study.measure(task, metric, seeds, args.data_dir, PUBLISHED)
+        rows[0]["setting"] = str(setting)
+        results.content["settings"][task.name] = {"tried": tried, "chosen": str(setting)}
+        results.put(task.name, rows)
 
 
 def runs_of(name: str, args: argparse.Namespace) -> tuple[Setting, list[Path], dict[str, float]]:
@@ -111,43 +102,23 @@ def runs_of(name: str, args: argparse.Namespace) -> tuple[Setting, list[Path], d
 
 def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Path:
     """Fine-tune once."""
+    from paddledistill.report.study import folder_of
+
     return recipe.once(
         f"{name}, {setting}, seed {seed}",
         f"benchmark/glue/run_glue.py --model_name_or_path {args.model_name_or_path} --task_name {name} --max_seq_length 128 "
         f"--batch_size 32 --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
         f"--max_steps {args.max_steps} --save_steps {STUDIES[name].save_steps} --seed {seed}",
-        args.output_dir / name / setting.folder / f"seed-{seed}",
+        args.output_dir / name / folder_of(str(setting)) / f"seed-{seed}",
         data_dir=args.data_dir,
     )
 
 
-def measured(name: str, setting: Setting, runs: list[Path], data_dir: Path) -> tuple[str, list[Any]]:
-    """The task's name and its rows: the teacher's over all seeds, and the published ones."""
-    from paddledistill.data.reading import load_dev_sets
-    from paddledistill.report import compare, published
-    from paddledistill.report.table import aggregate
-    from paddledistill.tasks import get_task
+def compare_as_teacher(path: Path) -> Any:
+    """A run as the only system of a comparison."""
+    from paddledistill.report.compare import System
 
-    task, metric = get_task(name), STUDIES[name].metric
-    splits = {"dev": load_dev_sets(task, data_dir)["dev"]}
-    seeds = [compare.compare([compare.System("teacher", "teacher", path)], splits, task).rows for path in runs]
-    teacher = next(row for row in aggregate(seeds) if row["metric"] == metric)
-    teacher["setting"] = str(setting)
-    others = (published.row(system, task.name, metric) for system in PUBLISHED)
-    return task.name, [teacher, *filter(None, others)]
-
-
-def head(args: argparse.Namespace) -> dict[str, Any]:
-    """What a new file of results says of where it comes from."""
-    from paddledistill import runtime
-
-    return {
-        "command": "python benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json",
-        "machine": runtime.machine(),
-        "versions": runtime.versions(),
-        "date": time.strftime("%Y-%m-%d"),
-        "encoder": args.model_name_or_path,
-    }
+    return System("teacher", "teacher", path)
 
 
 if __name__ == "__main__":

@@ -8,15 +8,12 @@ are skipped, a killed one goes on where it was. Run the same command again.
 
 import argparse
 import logging
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, recipe
-from paddledistill.errors import UserError
-from paddledistill.files import read_json, write_json
 
 logger = logging.getLogger("figures")
 
@@ -100,41 +97,24 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """General students, then task by task: train, measure, the table."""
-    from paddledistill.report.table import text_table
-    from paddledistill.tasks import folders_named, get_task
+    from paddledistill.report import study
+    from paddledistill.tasks import get_task
 
+    study.check_folders(args.tasks, args.data_dir)
+    command = "python examples/tinybert/figures.py --data_dir glue --corpus enwiki_sample.txt --results docs/results/tinybert.json"
+    results = study.Results(args.results, command)
     for name in args.tasks:
-        if not any(folders_named(args.data_dir, name)):
-            raise UserError(f"no folder {name} in {args.data_dir}: --data_dir is a folder of GLUE tasks")
-    if not args.settings.is_file():
-        raise UserError(f"no {args.settings}: benchmark/glue/figures.py makes the teachers and writes it")
-    content = read_json(args.results) if args.results and args.results.is_file() else {"rows": []}
-    for name in args.tasks:
-        task = get_task(name)
-        seeds = [
-            systems(name, seed, args)
-            for seed in range(1, 1 + min(STUDIES[name].seeds, args.seeds or STUDIES[name].seeds))
-        ]
-        rows = measured(name, task, seeds, args.data_dir)
-        content["rows"] = [row for row in content["rows"] if row["task"] != task.name] + rows
-        content = {**head(), **content}
-        if args.results:
-            write_json(args.results, content)
-        print(text_table(rows), flush=True)
+        most = STUDIES[name].seeds
+        seeds = [systems(name, seed, args) for seed in range(1, 1 + min(most, args.seeds or most))]
+        rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
+        results.put(get_task(name).name, [with_setting(row, name) for row in rows])
 
 
 def teacher_of(name: str, seed: int, args: argparse.Namespace) -> Path:
-    """The teacher's run of a seed, at the setting that was chosen.
+    """The teacher's run of a seed."""
+    from paddledistill.report import study
 
-    :raises UserError: if it is not there.
-    """
-    from paddledistill.tasks import get_task
-
-    chosen = read_json(args.settings)["settings"].get(get_task(name).name, {}).get("chosen", "none")
-    path: Path = args.teachers / name / chosen.replace(", ", "-x").removesuffix(" epochs") / f"seed-{seed}"
-    if not (path / "best_model").exists():
-        raise UserError(f"no teacher {path}: run benchmark/glue/figures.py --tasks {name} first")
-    return path
+    return study.teacher_of(args.settings, args.teachers, name, seed)
 
 
 def general(student: str, args: argparse.Namespace) -> Path:
@@ -240,36 +220,13 @@ def augment(name: str, args: argparse.Namespace) -> Path:
     return folder.parent
 
 
-def measured(name: str, task: Any, seeds: list[list[Any]], data_dir: Path) -> list[Any]:
-    """The rows of a task over all seeds, and the published ones."""
-    from paddledistill.data.reading import load_dev_sets
-    from paddledistill.report import compare, published
-    from paddledistill.report.table import aggregate
-
-    study, splits = STUDIES[name], {"dev": load_dev_sets(task, data_dir)["dev"]}
-    rows = aggregate([compare.compare(systems, splits, task).rows for systems in seeds])
-    rows = [row for row in rows if row["metric"] == study.metric]
-    for row in rows:
-        if row["role"] == "distilled":
-            fewer = 1 + study.draws if "augmented" in row["system"] else 1
-            epochs = f"{max(1, study.intermediate_epochs // fewer)} + {max(1, study.prediction_epochs // fewer)} epochs"
-            row["setting"] = epochs + (f", N {study.draws}" if fewer > 1 else "")
-        elif row["role"] == "alone":
-            row["setting"] = f"{row['train_steps']} steps"
-    others = (published.row(system, task.name, study.metric) for system in PUBLISHED)
-    return [*rows, *filter(None, others)]
-
-
-def head() -> dict[str, Any]:
-    """What a new file of results says of where it comes from."""
-    from paddledistill import runtime
-
-    return {
-        "command": "python examples/tinybert/figures.py --data_dir glue --corpus enwiki_sample.txt --results docs/results/tinybert.json",
-        "machine": runtime.machine(),
-        "versions": runtime.versions(),
-        "date": time.strftime("%Y-%m-%d"),
-    }
+def with_setting(row: Any, name: str) -> Any:
+    """A row that says how long its system was trained, and on how many variants."""
+    study = STUDIES[name]
+    fewer = 1 + study.draws if "augmented" in row["system"] else 1
+    epochs = f"{max(1, study.intermediate_epochs // fewer)} + {max(1, study.prediction_epochs // fewer)} epochs"
+    told = {"distilled": epochs + (f", N {study.draws}" if fewer > 1 else ""), "alone": f"{row['train_steps']} steps"}
+    return {**row, "setting": told.get(row["role"])}
 
 
 if __name__ == "__main__":

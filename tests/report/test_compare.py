@@ -86,7 +86,7 @@ def test_baseline_of_scores_is_the_constant_answer(tmp_path, systems, tiny_bert)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda systems: systems[1:], "must be the teacher"),
+        (lambda systems: [systems[0], replace(systems[0], name="another")], "at most one system is the teacher"),
         (lambda systems: [*systems, systems[1]], "one label"),
         (lambda systems: [systems[0], replace(systems[1], role="tutor")], "alone or distilled"),
     ],
@@ -94,6 +94,12 @@ def test_baseline_of_scores_is_the_constant_answer(tmp_path, systems, tiny_bert)
 def test_systems_that_cannot_be_compared_are_refused(systems, splits, task, change, message):
     with pytest.raises(ValueError, match=message):
         compare(change(systems), splits, task)
+
+
+def test_without_a_teacher_nothing_is_kept_of_it(systems, splits, task):
+    found = compare([systems[1], systems[3]], splits, task, length=8, warm_up=0, repeats=1)
+    assert {row["retention"] for row in found.rows} == {None}
+    assert found.rows[0]["speed_up"] == 1.0  # over the first system
 
 
 def test_unlabelled_or_missing_examples_are_refused(systems, task):

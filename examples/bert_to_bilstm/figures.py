@@ -1,0 +1,172 @@
+#!/usr/bin/env python
+"""The figures of the BiLSTM: teacher, student alone and distilled, on GLUE tasks and ChnSentiCorp, over seeds; and what each part is worth.
+
+Teachers are the runs that benchmark/glue/figures.py left. A student alone makes as many updates as the distilled one. Every run is one
+of a recipe in a directory of its own: those that are done are skipped, a killed one goes on where it was. Run the same command again.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
+from paddledistill import cli, recipe
+
+logger = logging.getLogger("figures")
+
+PUBLISHED = ("BiLSTM", "BiLSTM, distilled")
+SHAPE = "--emb_dim 200 --hidden_size 150 --batch_size 128 --optimizer adam --lr 0.001 --log_freq 50"
+COPIES = "--p_mask 0.1 --p_pos 0.1 --p_ng 0.25"
+
+
+@dataclass(frozen=True)
+class Study:
+    """``copies``: drawn of each sentence. ``epochs``: over all copies. ``has_teacher``: whether there is one here."""
+
+    metric: str
+    seeds: int
+    copies: int
+    epochs: int
+    save_steps: int
+    has_teacher: bool = True
+
+
+STUDIES = {
+    "MRPC": Study("f1", 3, 20, 5, 200),
+    "RTE": Study("accuracy", 3, 20, 5, 200),
+    "CoLA": Study("matthews", 3, 20, 5, 400),
+    "STS-B": Study("spearman", 3, 20, 5, 400),
+    "chnsenticorp": Study("accuracy", 3, 0, 10, 75, has_teacher=False),
+    "SST-2": Study("accuracy", 3, 10, 3, 1000),
+}
+# What each part is worth: on SST-2, one seed, as many updates as the base has.
+VARIANTS_TASK = "SST-2"
+VARIANTS = {
+    "masking alone": "--p_mask 0.1 --p_pos 0 --p_ng 0",
+    "replacement by tag alone": "--p_mask 0 --p_pos 0.1 --p_ng 0",
+    "n-grams alone": "--p_mask 0 --p_pos 0 --p_ng 0.25",
+    "no copies": f"{COPIES} --n_iter 0",
+    "5 copies": f"{COPIES} --n_iter 5",
+    "20 copies": f"{COPIES} --n_iter 20",
+    "alpha 0.5": f"{COPIES} --alpha 0.5",
+    "alpha 1": f"{COPIES} --alpha 1",
+}
+
+
+def build_parser() -> cli.Parser:
+    """Flags of the command."""
+    parser = cli.Parser(
+        __doc__ or "",
+        epilog="example: examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json",
+    )
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(STUDIES), choices=list(STUDIES), metavar="TASK", help="which ones"
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on, and chnsenticorp/"
+    )
+    parser.add_argument("--teachers", type=Path, default=Path("runs/glue"), help="output of benchmark/glue/figures.py")
+    parser.add_argument(
+        "--settings", type=Path, default=Path("docs/results/glue.json"), help="its results: which runs were chosen"
+    )
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/bilstm"), help="where the runs go")
+    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
+    trial = parser.add_argument_group("to try it out")
+    trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
+    trial.add_argument("--seeds", type=cli.positive_int, help="at most so many seeds a task")
+    return parser
+
+
+def main(args: argparse.Namespace) -> None:
+    """Task by task: train, measure, the table."""
+    from paddledistill.report import study
+    from paddledistill.tasks import get_task
+
+    study.check_folders(args.tasks, args.data_dir)
+    command = "python examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json"
+    results = study.Results(args.results, command)
+    for name in args.tasks:
+        most = STUDIES[name].seeds
+        seeds = [systems(name, seed, args) for seed in range(1, 1 + min(most, args.seeds or most))]
+        rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
+        if name == VARIANTS_TASK:
+            base = recipe.steps_of(seeds[0][-1].run_dir)
+            rows[-len(PUBLISHED) :] = [*variants(name, base, args), *rows[-len(PUBLISHED) :]]
+        results.put(get_task(name).name, [with_setting(row, name) for row in rows])
+
+
+def systems(name: str, seed: int, args: argparse.Namespace) -> list[Any]:
+    """Teacher, if there is one, and students of a seed, trained."""
+    from paddledistill.report.compare import System
+    from paddledistill.report.study import teacher_of
+
+    study, place = STUDIES[name], args.output_dir / name / f"seed-{seed}"
+    if not study.has_teacher:
+        return [
+            System(
+                "BiLSTM", "alone", alone(name, f"--min_count 1 --max_epoch {study.epochs}", seed, place / "alone", args)
+            )
+        ]
+    teacher = teacher_of(args.settings, args.teachers, name, seed)
+    distilled = distil(name, f"{COPIES} --max_epoch {study.epochs}", seed, place / "distilled", teacher, args)
+    steps = recipe.steps_of(distilled)
+    return [
+        System("teacher", "teacher", teacher),
+        System("BiLSTM", "alone", alone(name, f"--max_epoch {steps} --max_steps {steps}", seed, place / "alone", args)),
+        System("BiLSTM", "distilled", distilled),
+    ]
+
+
+def variants(name: str, steps: int, args: argparse.Namespace) -> list[Any]:
+    """What each part is worth: rows of one seed beside the same teacher."""
+    from paddledistill.report import study
+    from paddledistill.report.compare import System
+    from paddledistill.tasks import get_task
+
+    teacher = study.teacher_of(args.settings, args.teachers, name, 1)
+    found = [System("teacher", "teacher", teacher)]
+    for what, flags in VARIANTS.items():
+        target = args.output_dir / name / "seed-1" / what.replace(" ", "-").replace(".", "")
+        run = distil(name, f"{flags} --max_epoch {steps} --max_steps {steps}", 1, target, teacher, args)
+        found.append(System(f"BiLSTM, {what}", "distilled", run))
+    return study.measure(get_task(name), STUDIES[name].metric, [found], args.data_dir, ())[1:]
+
+
+def distil(name: str, flags: str, seed: int, target: Path, teacher: Path, args: argparse.Namespace) -> Path:
+    """A student with a teacher; of two flags of one name the last counts."""
+    study, short = STUDIES[name], f"--max_steps {args.max_steps}" if args.max_steps > 0 else ""
+    return recipe.once(
+        f"{name}, BiLSTM {target.name}, seed {seed}",
+        f"examples/bert_to_bilstm/distill.py {SHAPE} --task_name {name} --dropout_prob 0.2 --n_iter {study.copies} "
+        f"--save_steps {study.save_steps} --seed {seed} {flags} {short}",
+        target,
+        data_dir=args.data_dir,
+        teacher_dir=teacher,
+    )
+
+
+def alone(name: str, flags: str, seed: int, target: Path, args: argparse.Namespace) -> Path:
+    """A student without a teacher."""
+    short = f"--max_steps {args.max_steps}" if args.max_steps > 0 else ""
+    return recipe.once(
+        f"{name}, BiLSTM alone, seed {seed}",
+        f"examples/bert_to_bilstm/small.py {SHAPE} --task_name {name} --dropout_prob 0.4 --save_steps {STUDIES[name].save_steps} "
+        f"--seed {seed} {flags} {short}",
+        target,
+        data_dir=args.data_dir,
+    )
+
+
+def with_setting(row: Any, name: str) -> Any:
+    """A row that says how long its system was trained."""
+    told = {
+        "distilled": f"{STUDIES[name].copies} copies, {row['train_steps']} steps",
+        "alone": f"{row['train_steps']} steps",
+    }
+    return {**row, "setting": told.get(row["role"])}
+
+
+if __name__ == "__main__":
+    cli.run(main, build_parser())

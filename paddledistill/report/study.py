@@ -1,0 +1,79 @@
+"""What the commands that make result tables have in common: finding teachers, rows over seeds, a file that grows task by task."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from paddledistill import runtime
+from paddledistill.data.reading import load_dev_sets
+from paddledistill.errors import UserError
+from paddledistill.files import read_json, write_json
+from paddledistill.report import compare, published
+from paddledistill.report.table import Row, aggregate, text_table
+from paddledistill.tasks import Task, folders_named, get_task
+
+
+def check_folders(tasks: Sequence[str], data_dir: Path) -> None:
+    """:raises UserError: if ``data_dir`` lacks the folder of a task."""
+    for name in tasks:
+        if not any(folders_named(data_dir, name)):
+            raise UserError(f"no folder {name} in {data_dir}: --data_dir is a folder of GLUE tasks")
+
+
+def folder_of(setting: str) -> str:
+    """The name under which runs of a setting such as ``5e-5, 3 epochs`` are kept."""
+    return setting.replace(", ", "-x").removesuffix(" epochs")
+
+
+def teacher_of(settings: Path, teachers: Path, name: str, seed: int) -> Path:
+    """The teacher's run of a seed at the setting that was chosen; where there are fewer seeds, they are taken in turn.
+
+    :param settings: results of benchmark/glue/figures.py; ``teachers``: the folder of its runs.
+    :raises UserError: if it is not there.
+    """
+    if not settings.is_file():
+        raise UserError(f"no {settings}: benchmark/glue/figures.py makes the teachers and writes it")
+    chosen = read_json(settings)["settings"].get(get_task(name).name, {}).get("chosen", "none")
+    runs = teachers / name / folder_of(chosen)
+    there = sorted(path.parent for path in runs.glob("seed-*/best_model"))
+    if not there:
+        raise UserError(f"no teacher {runs}/seed-{seed}: run benchmark/glue/figures.py --tasks {name} first")
+    own = runs / f"seed-{seed}"
+    return own if own in there else there[(seed - 1) % len(there)]
+
+
+def measure(
+    task: Task, metric: str, seeds: Sequence[Sequence[compare.System]], data_dir: Path, others: Sequence[str]
+) -> list[Row]:
+    """The rows of one metric on dev over all seeds, and the published ones.
+
+    :param seeds: the same systems for each seed. :param others: systems with published figures.
+    """
+    splits = {"dev": load_dev_sets(task, data_dir)["dev"]}
+    rows = aggregate([compare.compare(systems, splits, task).rows for systems in seeds])
+    known = (published.row(system, task.name, metric) for system in others)
+    return [*(row for row in rows if row["metric"] == metric), *filter(None, known)]
+
+
+class Results:
+    """A file of results: rows of a task replace those that it had, all others stay. Every change is written and printed."""
+
+    def __init__(self, path: Path | None, command: str, **more: Any) -> None:
+        """:param path: None writes nothing. :param command: what made the file. :param more: further facts at its head."""
+        self._path = path
+        made = {
+            "command": command,
+            "machine": runtime.machine(),
+            "versions": runtime.versions(),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
+        self.content: dict[str, Any] = {**made, **more, **old}
+
+    def put(self, task: str, rows: Sequence[Row]) -> None:
+        """The rows of a task."""
+        self.content["rows"] = [row for row in self.content["rows"] if row["task"] != task] + list(rows)
+        if self._path:
+            write_json(self._path, self.content)
+        print(text_table(rows), flush=True)

@@ -1,0 +1,52 @@
+"""What the commands that make result tables share."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from paddledistill.errors import UserError
+from paddledistill.report import study
+from paddledistill.tasks import get_task
+
+
+def test_the_teacher_of_the_chosen_setting(tmp_path: Path) -> None:
+    settings = tmp_path / "glue.json"
+    settings.write_text(json.dumps({"settings": {"sst-2": {"chosen": "5e-5, 3 epochs"}}}))
+    with pytest.raises(
+        UserError, match=r"no teacher .*SST-2/5e-5-x3/seed-1: run benchmark/glue/figures.py --tasks SST-2"
+    ):
+        study.teacher_of(settings, tmp_path, "SST-2", 1)
+    for seed in (1, 2):
+        (tmp_path / "SST-2" / "5e-5-x3" / f"seed-{seed}" / "best_model").mkdir(parents=True)
+    found = [study.teacher_of(settings, tmp_path, "SST-2", seed).name for seed in (1, 2, 3)]
+    assert found == ["seed-1", "seed-2", "seed-1"]
+    with pytest.raises(UserError, match="makes the teachers"):
+        study.teacher_of(tmp_path / "none.json", tmp_path, "SST-2", 1)
+
+
+def test_rows_of_a_task_replace_those_that_it_had(tmp_path: Path, make_row, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "results.json"
+    first = study.Results(path, "make it", encoder="x")
+    first.put("sst-2", [make_row()])
+    first.put("rte", [make_row(60.0, task="rte")])
+    again = study.Results(path, "make it again")
+    again.put("sst-2", [make_row(90.0)])
+    content = json.loads(path.read_text())
+    assert [(row["task"], row["mean"]) for row in content["rows"]] == [("rte", 60.0), ("sst-2", 90.0)]
+    assert (content["command"], content["encoder"]) == ("make it", "x")
+    assert "90.0" in capsys.readouterr().out
+    study.Results(None, "nothing is written").put("rte", [make_row(task="rte")])
+
+
+def test_rows_over_seeds_with_published_ones(systems, splits, task, tmp_path: Path) -> None:
+    lines = [f"{row.text_a}\t{row.label}" for row in splits["test"]]
+    (tmp_path / "SST-2").mkdir()
+    (tmp_path / "SST-2" / "dev.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n")
+    study.check_folders(["SST-2"], tmp_path)
+    rows = study.measure(get_task("sst-2"), "accuracy", [systems[:2], systems[:2]], tmp_path, ("BiLSTM", "nobody"))
+    assert [(row["system"], row["role"], len(row["values"])) for row in rows] == [
+        ("teacher", "teacher", 2), ("TinyBERT", "alone", 2), ("BiLSTM", "published", 1),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="no folder RTE"):
+        study.check_folders(["RTE"], tmp_path)
