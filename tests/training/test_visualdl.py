@@ -1,14 +1,17 @@
 """What VisualDL shows of a run: read back from its log, and looked at in a browser without a screen."""
 
 import contextlib
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -92,7 +95,7 @@ def server(run: RunDirectory) -> Iterator[str]:
             _wait_for(port)
             yield f"http://127.0.0.1:{port}/app"
         finally:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait_for(port: int) -> None:
@@ -104,26 +107,42 @@ def _wait_for(port: int) -> None:
     raise TimeoutError("VisualDL did not start within a minute")
 
 
+@contextlib.contextmanager
+def _browser(command: list[str], file: IO[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A browser, all of whose processes are gone afterwards."""
+    with subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL, start_new_session=True) as browser:
+        try:
+            yield browser
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(browser.pid, signal.SIGKILL)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium on the PATH")
 def test_the_page_in_a_browser(server: str, tmp_path: Path) -> None:
     def page(name: str) -> str:
         target = tmp_path / f"{name}.html"
-        command = [
-            BROWSER,
-            *QUIET,
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-        ]
-        for _ in range(4):  # now and then the browser's virtual time stands still
-            with target.open("w") as file, contextlib.suppress(subprocess.TimeoutExpired):
-                # No pipe: processes that the browser leaves behind would hold it open.
-                subprocess.run(
-                    [*command, f"{server}/{name}"], stdout=file, stderr=subprocess.DEVNULL, timeout=20, check=True
-                )
+        for attempt in range(6):  # now and then the browser's virtual time stands still
+            profile = f"--user-data-dir={tmp_path / f'profile-{name}-{attempt}'}"
+            command = [
+                BROWSER,
+                *QUIET,
+                profile,
+                "--virtual-time-budget=5000",
+                "--timeout=12000",
+                "--dump-dom",
+                f"{server}/{name}",
+            ]
+            # Into a file: processes that the browser leaves behind would hold a pipe open.
+            with (
+                target.open("w") as file,
+                _browser(command, file) as browser,
+                contextlib.suppress(subprocess.TimeoutExpired),
+            ):
+                assert browser.wait(timeout=20) == 0
                 return target.read_text(encoding="utf-8")
-        raise TimeoutError(f"no page {name} in four times 20 seconds")
+        raise TimeoutError(f"no page {name} in six times 20 seconds")
 
     def groups(html: str) -> list[tuple[str, str]]:
         return re.findall(r'<h3>(\w+)</h3><span class="total">(\d+)</span>', html)
