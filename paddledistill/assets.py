@@ -68,6 +68,9 @@ ASSETS: dict[str, Asset] = {
 }
 
 
+ENCODERS = tuple(name for name, asset in ASSETS.items() if asset.files)
+
+
 def cache_dir() -> Path:
     """Where fetched and derived files are kept: ``$PADDLEDISTILL_HOME``, else ``~/.cache/paddledistill``. May not exist yet."""
     home = os.environ.get("PADDLEDISTILL_HOME")
@@ -123,9 +126,7 @@ def directory(name: str) -> Path:
     """
     asset = _asset(name)
     if not asset.files:
-        raise UserError(
-            f"asset {name!r} holds no model; those that do: {', '.join(n for n, a in ASSETS.items() if a.files)}"
-        )
+        raise UserError(f"asset {name!r} holds no model; those that do: {', '.join(ENCODERS)}")
     target = cache_dir() / "models" / f"{name}-{asset.sha256[:12]}"
     if _is_complete(target, asset):
         return target

@@ -18,6 +18,7 @@ from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
 
 if TYPE_CHECKING:
+    from paddledistill.models import BiLSTMConfig
     from paddledistill.training.loop import Plan
     from paddledistill.training.optimization import Optimization
 
@@ -188,6 +189,15 @@ def constant_rate(args: argparse.Namespace) -> "Optimization":
     return Optimization(args.learning_rate, args.optimizer, decay=False, max_grad_norm=args.max_grad_norm)
 
 
+def bilstm_config(args: argparse.Namespace) -> "BiLSTMConfig":
+    """The student's shape by the flags of :func:`add_bilstm_flags`."""
+    from paddledistill.models import BiLSTMConfig
+
+    return BiLSTMConfig(
+        args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale, args.cell, args.read_out, args.combine
+    )  # fmt: skip
+
+
 def adamw(args: argparse.Namespace, learning_rate: float) -> "Optimization":
     """AdamW by the flags below."""
     from paddledistill.training.optimization import Optimization
@@ -274,6 +284,8 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
 
 def add_matching_flags(group: Any) -> None:
     """What a student learns of the inside of its teacher."""
+    from paddledistill.distill.layer_maps import COMPARED
+
     group.add_argument(
         "--layer_map",
         default="2i+1",
@@ -281,7 +293,7 @@ def add_matching_flags(group: Any) -> None:
     )
     group.add_argument(
         "--attention_by",
-        choices=["scores", "mean_scores", "values"],
+        choices=COMPARED,
         default="scores",
         help="what of attention is compared: scores of each head, their mean over heads, or relations of values (MiniLM); the last two "
         "also where numbers of heads differ",
@@ -296,6 +308,32 @@ def add_matching_flags(group: Any) -> None:
         group.add_argument(
             f"--{term}_weight", type=non_negative_float, default=1.0, help=f"of the {term} loss; 0 leaves it out"
         )
+
+
+def add_study_flags(
+    parser: argparse.ArgumentParser, tasks: Sequence[str], output_dir: str, teachers: bool = True
+) -> None:
+    """What the commands that make result tables have in common.
+
+    :param teachers: whether they start from those of benchmark/glue/figures.py.
+    """
+    parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, metavar="TASK", help="which ones")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on")
+    if teachers:
+        parser.add_argument(
+            "--teachers", type=Path, default=Path("runs/glue"), help="output of benchmark/glue/figures.py"
+        )
+        parser.add_argument(
+            "--settings",
+            type=Path,
+            default=Path("docs/results/glue.json"),
+            help="its results: which runs were chosen",
+        )
+    parser.add_argument("--output_dir", type=Path, default=Path(output_dir), help="where the runs go")
+    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
+    trial = parser.add_argument_group("to try it out")
+    trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
+    trial.add_argument("--seeds", type=positive_int, help="at most so many seeds a task")
 
 
 MODEL_TYPES = ("bert", "roberta", "ernie", "ernie_m", "albert", "electra", "distilbert", "xlnet", "tinybert")

@@ -16,6 +16,7 @@ import logging
 import os
 import platform
 import random
+import shlex
 import subprocess
 import sys
 import warnings
@@ -171,6 +172,11 @@ def machine() -> dict[str, Any]:
         "os": platform.platform(),
         "gpu": ", ".join(gpus()) or None,
     }
+
+
+def typed_command() -> str:
+    """The running command as one would type it, its script relative to the working directory."""
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
 
 
 def versions() -> dict[str, str]:

@@ -10,7 +10,6 @@ import argparse
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, recipe
@@ -58,22 +57,15 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(
         __doc__ or "", epilog="example: benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json"
     )
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(STUDIES), choices=list(STUDIES), metavar="TASK", help="which ones"
-    )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on")
+    cli.add_study_flags(parser, list(STUDIES), "runs/glue", teachers=False)
     parser.add_argument("--model_name_or_path", default="minilm-l6", help="the encoder")
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/glue"), help="where the runs go")
-    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
-    trial = parser.add_argument_group("to try it out")
-    trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
-    trial.add_argument("--seeds", type=cli.positive_int, help="at most so many seeds a task")
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """Every task: choose, repeat, measure; the table after each."""
     from paddledistill.report import study
+    from paddledistill.report.compare import System
     from paddledistill.tasks import get_task
 
     study.check_folders(args.tasks, args.data_dir)
@@ -82,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
     for name in args.tasks:
         setting, runs, tried = runs_of(name, args)
         task, metric = get_task(name), STUDIES[name].metric
-        seeds = [[compare_as_teacher(path)] for path in runs]
+        seeds = [[System("teacher", "teacher", path)] for path in runs]
         rows = study.measure(task, metric, seeds, args.data_dir, PUBLISHED)
         rows[0]["setting"] = str(setting)
         results.content["settings"][task.name] = {"tried": tried, "chosen": str(setting)}
@@ -112,13 +104,6 @@ def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Pat
         args.output_dir / name / folder_of(str(setting)) / f"seed-{seed}",
         data_dir=args.data_dir,
     )
-
-
-def compare_as_teacher(path: Path) -> Any:
-    """A run as the only system of a comparison."""
-    from paddledistill.report.compare import System
-
-    return System("teacher", "teacher", path)
 
 
 if __name__ == "__main__":

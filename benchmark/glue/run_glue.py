@@ -6,9 +6,6 @@ The result is a teacher for the recipes in examples/, or, with --init_from_layer
 
 import argparse
 import logging
-import os
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -155,9 +152,8 @@ def evaluate_only(args: argparse.Namespace) -> None:
         analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
         write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
         logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        command = shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
         about = {
-            "command": command,
+            "command": runtime.typed_command(),
             "machine": runtime.machine(),
             "versions": runtime.versions(),
             "date": time.strftime("%Y-%m-%d"),

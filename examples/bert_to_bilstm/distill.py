@@ -94,12 +94,9 @@ def distil(args: argparse.Namespace) -> None:
         logger.info("already done: %s", run.path)
         return
     runtime.start(args.device, args.seed, args.amp)
-    shape = models.BiLSTMConfig(
-        args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale, args.cell, args.read_out, args.combine
+    student = models.new_bilstm(
+        cli.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
     )  # fmt: skip
-    student = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
-    if args.embedding_name:
-        models.take_vectors(student, args.embedding_name)
     teacher = load_teacher(args.teacher_dir, task)
     ngram = (2, 6) if task.language == "en" else (2, 10)
     copies = masked_copies(

@@ -52,12 +52,9 @@ def train(args: argparse.Namespace) -> None:
         logger.info("already done: %s", run.path)
         return
     runtime.start(args.device, args.seed, args.amp)
-    shape = models.BiLSTMConfig(
-        args.emb_dim, args.hidden_size, args.num_layers, args.dropout_prob, args.init_scale, args.cell, args.read_out, args.combine
+    model = models.new_bilstm(
+        cli.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
     )  # fmt: skip
-    model = models.new_bilstm(shape, tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt)
-    if args.embedding_name:
-        models.take_vectors(model, args.embedding_name)
     dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         model,

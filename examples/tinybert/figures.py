@@ -74,22 +74,10 @@ def build_parser() -> cli.Parser:
         __doc__ or "",
         epilog="example: examples/tinybert/figures.py --data_dir glue --corpus wikipedia.txt --results docs/results/tinybert.json",
     )
-    parser.add_argument(
-        "--tasks", nargs="+", default=list(STUDIES), choices=list(STUDIES), metavar="TASK", help="which ones"
-    )
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on")
+    cli.add_study_flags(parser, list(STUDIES), "runs/tinybert")
     parser.add_argument("--corpus", type=Path, required=True, help="plain text for the general distillation")
     parser.add_argument("--encoder", default="minilm-l6", help="the teacher of the general distillation")
-    parser.add_argument("--teachers", type=Path, default=Path("runs/glue"), help="output of benchmark/glue/figures.py")
     parser.add_argument(
-        "--settings", type=Path, default=Path("docs/results/glue.json"), help="its results: which runs were chosen"
-    )
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/tinybert"), help="where the runs go")
-    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
-    trial = parser.add_argument_group("to try it out")
-    trial.add_argument("--max_steps", type=int, default=-1, help="cut every stage short")
-    trial.add_argument("--seeds", type=cli.positive_int, help="at most so many seeds a task")
-    trial.add_argument(
         "--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS), metavar="STUDENT", help="which ones"
     )
     return parser

@@ -57,13 +57,12 @@ def main(args: argparse.Namespace) -> None:
 
     from paddledistill import files, models, parallel, runtime
     from paddledistill.data.masked_text import mask_text
-    from paddledistill.data.packed_text import read_articles, split_articles, to_stream
+    from paddledistill.data.packed_text import packed, text_files
     from paddledistill.data.reading import held_out_rows
     from paddledistill.data.tokenization import Tokenizer
     from paddledistill.errors import UserError
     from paddledistill.models import masked_lm as mlm
     from paddledistill.models.weights import read_config
-    from paddledistill.tasks import LeakGuard
     from paddledistill.training import loop
     from paddledistill.training.evaluation import Evaluation
     from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
@@ -72,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     positions = read_config(encoder).get("max_position_embeddings", 512)
     if args.max_seq_length > positions:
         raise UserError(f"--max_seq_length {args.max_seq_length} is beyond the {positions} positions of {encoder}")
-    train, held_out = split_articles(read_articles(Path(args.corpus)))
+    text_files(Path(args.corpus))  # before anything slow
     guarded = held_out_rows(args.data_dir and Path(args.data_dir))
     inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": files.digest(Path(args.corpus))}
     inputs["guarded rows"] = str(len(guarded))
@@ -81,22 +80,11 @@ def main(args: argparse.Namespace) -> None:
         logger.info("already done: %s", run.path)
         return
     runtime.start(args.device, args.seed, args.amp)
-    guard = LeakGuard(guarded)
-    safe = [paragraph for paragraph in train if not guard.leaks((paragraph,))]
-    logger.info(
-        "%d paragraphs, %d dropped because they hold one of %d dev and test rows",
-        len(safe),
-        len(train) - len(safe),
-        len(guarded),
-    )
-
     tokenizer = Tokenizer.from_directory(encoder)
-    stream = to_stream(safe, tokenizer.ids)
-    rows = mask_text(stream, tokenizer.vocab, args.max_seq_length, args.seed)
-    held_out_set = mask_text(
-        to_stream(held_out, tokenizer.ids), tokenizer.vocab, args.max_seq_length, args.seed, args.held_out_rows
-    )
-    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(stream, minlength=len(tokenizer.vocab)))
+    text = packed(Path(args.corpus), tokenizer, guarded)
+    rows = mask_text(text.train, tokenizer.vocab, args.max_seq_length, args.seed)
+    held_out_set = mask_text(text.held_out, tokenizer.vocab, args.max_seq_length, args.seed, args.held_out_rows)
+    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=len(tokenizer.vocab)))
     result = loop.train(
         model,
         lambda batch: mlm.masked_lm_loss(model, batch),

@@ -4,8 +4,9 @@ import gzip
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,15 +74,6 @@ def read_articles(corpus: Path) -> Iterator[list[str]]:
         raise UserError(f"{corpus} holds no text")
 
 
-def split_articles(articles: Iterable[list[str]], held_out_every: int = HELD_OUT_EVERY) -> tuple[list[str], list[str]]:
-    """Paragraphs to train on, and those of every ``held_out_every``-th article, which training never sees."""
-    train: list[str] = []
-    held_out: list[str] = []
-    for number, paragraphs in enumerate(articles):
-        (train if number % held_out_every else held_out).extend(paragraphs)
-    return train, held_out
-
-
 def to_stream(
     paragraphs: Sequence[str], ids: Callable[[Sequence[str]], list[list[int]]], chunk: int = _CHUNK
 ) -> NDArray[np.int32]:
@@ -107,10 +99,10 @@ class Streams:
 def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example]) -> Streams:
     """Tokenise a corpus once; later commands map what this one leaves in the cache.
 
-    :param guarded: rows that no paragraph may hold; paragraphs that do are left out.
+    :param guarded: rows that no paragraph to train on may hold; paragraphs that do are left out.
     :raises UserError: if there is no text.
     """
-    total = hashlib.sha256(f"{tokenizer.key} {digest_examples(guarded)} {HELD_OUT_EVERY}".encode())
+    total = hashlib.sha256(f"train guarded {tokenizer.key} {digest_examples(guarded)} {HELD_OUT_EVERY}".encode())
     for path in text_files(corpus):
         total.update(files.digest(path).encode())
     key = total.hexdigest()
@@ -125,20 +117,21 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
 
 
 def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example], target: Path) -> None:
-    guard, dropped = LeakGuard(guarded), 0
+    guard, kept, dropped = LeakGuard(guarded), 0, 0
     with files.atomic_directory(target) as partial, progress.bar("packing text", "article", None) as bar:
         streams = {name: (partial / f"{name}.ids").open("wb") for name in ("train", "held_out")}
         waiting: dict[str, list[str]] = {name: [] for name in streams}
 
         def write(name: str) -> None:
-            np.concatenate([np.zeros(0, np.int32), to_stream(waiting[name], tokenizer.ids)]).tofile(streams[name])
+            to_stream(waiting[name], tokenizer.ids).tofile(streams[name])
             waiting[name].clear()
 
         for number, paragraphs in enumerate(read_articles(corpus)):
             name = "train" if number % HELD_OUT_EVERY else "held_out"
-            safe = [paragraph for paragraph in paragraphs if not guard.leaks((paragraph,))]
-            dropped += len(paragraphs) - len(safe)
-            waiting[name] += safe
+            is_safe = [name == "held_out" or not guard.leaks((paragraph,)) for paragraph in paragraphs]
+            dropped += is_safe.count(False)
+            kept += 0 if name == "held_out" else is_safe.count(True)
+            waiting[name] += compress(paragraphs, is_safe)
             if len(waiting[name]) >= _CHUNK:
                 write(name)
             bar.update()
@@ -152,8 +145,7 @@ def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequen
                 array[:] = np.memmap(path, np.int32, "r")
             array.flush()
             path.unlink()
-    if dropped:
-        logger.info("%d paragraphs dropped because they hold one of %d dev and test rows", dropped, len(guarded))
+    logger.info("%d paragraphs, %d dropped because they hold one of %d dev and test rows", kept, dropped, len(guarded))
 
 
 @dataclass(frozen=True, repr=False)

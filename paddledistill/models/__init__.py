@@ -17,7 +17,6 @@ from paddledistill.models.bilstm import (
     load_bilstm,
     new_bilstm,
     student_tokenizer,
-    take_vectors,
 )
 from paddledistill.models.encoder import (
     EncoderClassifier,
@@ -57,7 +56,6 @@ __all__ = [
     "parameters",
     "plain_encoder",
     "student_tokenizer",
-    "take_vectors",
 ]
 
 

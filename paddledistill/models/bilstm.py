@@ -9,7 +9,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddledistill.augment import word_vectors
 from paddledistill.data.datasets import Dataset, encode_for_bilstm
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
@@ -129,14 +128,22 @@ class BiLSTM(Classifier):
         self.info.write(directory)
 
 
-def new_bilstm(config: BiLSTMConfig, tokenizer: Tokenizer, info: TaskInfo, checkpoint: str | None = None) -> BiLSTM:
-    """A BiLSTM with new weights, or with those of ``checkpoint``, a ``.pdparams`` file.
+def new_bilstm(
+    config: BiLSTMConfig,
+    tokenizer: Tokenizer,
+    info: TaskInfo,
+    checkpoint: str | None = None,
+    vectors: Path | None = None,
+) -> BiLSTM:
+    """A BiLSTM with new weights, or with those of ``checkpoint``, a ``.pdparams`` file, or with embeddings from word ``vectors``.
 
-    :raises UserError: if the checkpoint is missing, damaged or of another shape.
+    :raises UserError: if a file is missing, damaged or of another shape.
     """
     model = BiLSTM(config, tokenizer, info)
     if checkpoint:
         fill(model, read_file(Path(checkpoint)), Path(checkpoint))
+    if vectors:
+        take_vectors(model, vectors)
     return model
 
 
@@ -171,6 +178,8 @@ def take_vectors(model: BiLSTM, path: Path) -> int:
 
     :raises UserError: if the file cannot be read, or its vectors are of another width.
     """
+    from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
+
     words = model.tokenizer.vocab
     vectors = word_vectors.read(path, set(words))
     if vectors.vector_size != model.config.emb_dim:

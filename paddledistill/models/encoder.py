@@ -258,7 +258,7 @@ def find_pretrained(source: str) -> Path | None:
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise UserError(
             f"no directory {source}: expected a local model directory, an embedded one "
-            f"({', '.join(assets.ASSETS)}) or a PaddleNLP name"
+            f"({', '.join(assets.ENCODERS)}) or a PaddleNLP name"
         )
     return None
 
@@ -397,7 +397,7 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except Exception as error:  # the hub client raises a dozen kinds: offline, unknown name, bad archive
         raise UserError(
-            f"no model {name}: not a local directory, not embedded ({', '.join(assets.ASSETS)}), and PaddleNLP could not fetch it "
+            f"no model {name}: not a local directory, not embedded ({', '.join(assets.ENCODERS)}), and PaddleNLP could not fetch it "
             f"({type(error).__name__}); check the spelling and the network, or give a local directory"
         ) from error
 

@@ -26,7 +26,8 @@ class Family:
     """PaddleNLP's classes of one kind of encoder are called ``stem + "Config"`` and so on.
 
     ``prefix`` is what its encoder is called inside a classifier, by PaddleNLP and, ``foreign_prefix``, by Hugging Face. ``layers`` is the
-    path of the list of layers in the encoder, None where layers share their weights; ``embeddings`` are the parts below them.
+    path of the list of layers in the encoder, None where layers share their weights; ``embeddings`` are the parts below them,
+    from the lowest.
     ``mapping``: whose table of Hugging Face's names to use, None where there is none. ``reads_segments``: whether the encoder takes
     token_type_ids; ``reads_bias``: whether it takes the attention mask as what is added to the scores. ``used_positions``: how many
     positions come before the first token's, for a padding id. ``blocks`` are the layers as steps, None where PaddleNLP's own forward is
@@ -83,7 +84,7 @@ class Family:
         """What the first layer reads, [batch, length, width]."""
         segments = {"token_type_ids": batch["token_type_ids"]} if self.reads_segments else {}
         state = backbone.embeddings(batch["input_ids"], **segments)
-        for projection in ("embeddings_project", "encoder.embedding_hidden_mapping_in"):  # of ELECTRA, of ALBERT
+        for projection in self.embeddings[1:]:  # ELECTRA's is only there where the widths differ
             part = part_of(backbone, projection)
             state = state if part is None else part(state)
         return state

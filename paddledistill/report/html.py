@@ -62,7 +62,7 @@ def render(report: Mapping[str, Any]) -> str:
 def render_run(content: Mapping[str, Any]) -> str:
     """Draw the page of a single model.
 
-    :param content: what ``conclusion.gather`` returns.
+    :param content: as ``conclusion.write_page`` puts it together.
     """
     from markupsafe import Markup
 

@@ -10,7 +10,7 @@ from paddledistill.data.reading import load_dev_sets
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.report import compare, published
-from paddledistill.report.table import Row, aggregate, text_table
+from paddledistill.report.table import Row, aggregate, results, text_table
 from paddledistill.tasks import Task, folders_named, get_task
 
 
@@ -62,14 +62,11 @@ class Results:
     def __init__(self, path: Path | None, command: str, **more: Any) -> None:
         """:param path: None writes nothing. :param command: what made the file. :param more: further facts at its head."""
         self._path = path
-        made = {
-            "command": command,
-            "machine": runtime.machine(),
-            "versions": runtime.versions(),
-            "date": time.strftime("%Y-%m-%d"),
-        }
-        old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
-        self.content: dict[str, Any] = {**made, **more, **old}
+        head = results(
+            [], command=command, machine=runtime.machine(), versions=runtime.versions(), date=time.strftime("%Y-%m-%d"), **more
+        )  # fmt: skip
+        old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {}
+        self.content: dict[str, Any] = {**head, **old}
 
     def put(self, task: str, rows: Sequence[Row]) -> None:
         """The rows of a task."""

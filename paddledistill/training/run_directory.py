@@ -12,10 +12,7 @@
 
 import json
 import logging
-import os
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -125,7 +122,7 @@ class RunDirectory:
         if directory.is_dir() and not file.is_file() and any(directory.iterdir()):
             raise UserError(f"output directory {path} is in use and holds no run: choose another --output_dir")
         return {
-            "command": shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]]),
+            "command": runtime.typed_command(),
             "arguments": arguments,
             "inputs": inputs,
             "seed": arguments.get("seed"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paddledistill.data.masked_text import MASKED_SHARE, mask_text
-from paddledistill.data.packed_text import read_articles, split_articles, to_stream
+from paddledistill.data.packed_text import read_articles, to_stream
 from paddledistill.errors import UserError
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "["] + [f"word{number}" for number in range(993)]
@@ -34,13 +34,6 @@ def test_unusable_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(UserError, match="holds no text"):
         list(read_articles(tmp_path / "empty.txt"))
-
-
-def test_held_out_articles_are_never_trained_on() -> None:
-    articles = [[f"title {number}", f"text {number}"] for number in range(250)]
-    train, held_out = split_articles(articles, held_out_every=100)
-    assert held_out == ["title 0", "text 0", "title 100", "text 100", "title 200", "text 200"]
-    assert sorted(train + held_out) == sorted(paragraph for article in articles for paragraph in article)
 
 
 def test_the_stream_joins_all_paragraphs_in_order() -> None:

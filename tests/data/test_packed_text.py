@@ -64,6 +64,16 @@ def test_streams_hold_all_text_once_and_are_made_once(
     assert packed(source, tokenizer, []).key != streams.key
 
 
+def test_held_out_articles_are_never_trained_on(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Every hundredth of 250 articles, of words that no other article has, is held out whole, and nothing is lost."""
+    tokenizer = Tokenizer.of_words([f"title{number} text{number}" for number in range(250)])
+    (tmp_path / "t.txt").write_text("".join(f"title{number}\ntext{number}\n\n" for number in range(250)))
+    streams = packed(tmp_path / "t.txt", tokenizer, [])
+    train, held_out = ([tokenizer.vocab[number] for number in stream] for stream in (streams.train, streams.held_out))
+    assert held_out == ["title0", "text0", "title100", "text100", "title200", "text200"]
+    assert sorted(train + held_out) == sorted(f"{kind}{number}" for kind in ("title", "text") for number in range(250))
+
+
 def test_paragraphs_that_hold_a_dev_row_are_left_out(
     tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,7 +81,7 @@ def test_paragraphs_that_hold_a_dev_row_are_left_out(
     with caplog.at_level(logging.INFO):
         streams = packed(tmp_path / "t.txt", tokenizer, [Example("The plot is dull.")])
     assert streams.train.tolist() == tokenizer.ids(["the music is good"])[0]
-    assert "1 paragraphs dropped because they hold one of 1 dev and test rows" in caplog.text
+    assert "1 paragraphs, 1 dropped because they hold one of 1 dev and test rows" in caplog.text
 
 
 def test_rows_of_another_layout(tokenizer: Tokenizer) -> None:

@@ -11,6 +11,7 @@ from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import size_in_megabytes
 from paddledistill.models import BiLSTM, BiLSTMConfig, TaskInfo
+from paddledistill.models.bilstm import take_vectors
 from paddledistill.tasks import Example
 from paddledistill.training.feeding import to_batch
 
@@ -193,11 +194,11 @@ def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
     paddle.seed(1)
     model = models.new_bilstm(BiLSTMConfig(3, 4), tokenizer, SINGLE)
     before = model.embedding.weight.numpy().copy()
-    assert models.take_vectors(model, tmp_path / "glove.txt") == 2
+    assert take_vectors(model, tmp_path / "glove.txt") == 2
     after = model.embedding.weight.numpy()
     np.testing.assert_array_equal(after[tokenizer.index["film"]], [1, 2, 3])
     np.testing.assert_array_equal(after[tokenizer.index["good"]], [7, 8, 9])
     others = [number for number, word in enumerate(tokenizer.vocab) if word not in ("film", "good")]
     np.testing.assert_array_equal(after[others], before[others])
     with pytest.raises(UserError, match="has vectors of 3 numbers: set --emb_dim to that, not 5"):
-        models.take_vectors(models.new_bilstm(BiLSTMConfig(5, 4), tokenizer, SINGLE), tmp_path / "glove.txt")
+        take_vectors(models.new_bilstm(BiLSTMConfig(5, 4), tokenizer, SINGLE), tmp_path / "glove.txt")
