@@ -267,7 +267,11 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
         type=Path,
         help="start embeddings from word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
     )
-    student.add_argument("--init_from_ckpt", help="weights to start from: a .pdparams file")
+    student.add_argument(
+        "--init_from_ckpt",
+        type=weights_file,
+        help="weights to start from: a .pdparams file, whose ending may be left out; a .pdopt beside it starts the optimizer, too",
+    )
     training = add_optimization_flags(
         parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch"
     )
@@ -331,9 +335,20 @@ def add_study_flags(
         )
     parser.add_argument("--output_dir", type=Path, default=Path(output_dir), help="where the runs go")
     parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
+    parser.add_argument(
+        "--jobs",
+        type=positive_int,
+        default=1,
+        help="so many runs at a time, which share the cores and write logs beside their folders",
+    )
     trial = parser.add_argument_group("to try it out")
     trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
     trial.add_argument("--seeds", type=positive_int, help="at most so many seeds a task")
+
+
+def weights_file(text: str) -> Path:
+    """A ``.pdparams`` file, for ``type=``; the ending may be left out."""
+    return Path(text if text.endswith(".pdparams") else f"{text}.pdparams")
 
 
 MODEL_TYPES = ("bert", "roberta", "ernie", "ernie_m", "albert", "electra", "distilbert", "xlnet", "tinybert")
@@ -377,16 +392,22 @@ def int_list(text: str) -> list[int]:
     return numbers
 
 
-def add_run_flags(
-    parser: argparse.ArgumentParser, *, seed: int, logging_flag: str = "--logging_steps", logging_steps: int = 100
-) -> None:
-    """Flags of every command that writes a run directory."""
+def add_output_flags(parser: argparse.ArgumentParser) -> Any:
+    """Where a run goes; returns the group of flags about it."""
     group = parser.add_argument_group("run")
     group.add_argument("--output_dir", required=True, help="run directory: logs, last state, best model")
     group.add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
     )
     group.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output_dir")
+    return group
+
+
+def add_run_flags(
+    parser: argparse.ArgumentParser, *, seed: int, logging_flag: str = "--logging_steps", logging_steps: int = 100
+) -> None:
+    """Flags of every command that writes a run directory."""
+    group = add_output_flags(parser)
     group.add_argument(
         "--seed", type=non_negative_int, default=seed, help="decides data order, dropout and new weights"
     )

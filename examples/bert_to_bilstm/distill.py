@@ -7,6 +7,7 @@ teacher's answers are computed once and read back.
 
 import argparse
 import logging
+from pathlib import Path
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
@@ -35,7 +36,7 @@ def build_parser() -> cli.Parser:
     augmentation = parser.add_argument_group("augmentation")
     augmentation.add_argument("--n_iter", type=cli.non_negative_int, default=20, help="copies drawn of each sentence")
     augmentation.add_argument(
-        "--p_mask", type=cli.probability, default=0.1, help="probability of a word to become [MASK] in a copy"
+        "--p_mask", type=cli.probability, default=0.1, help="probability of a wordpiece to become [MASK] in a copy"
     )
     augmentation.add_argument(
         "--p_pos",
@@ -47,13 +48,25 @@ def build_parser() -> cli.Parser:
         "--p_ng",
         type=cli.probability,
         default=0.25,
-        help="probability of a copy to be cut to 2 to 6 words (10 in Chinese)",
+        help="probability of a copy to be cut to a few words",
+    )
+    augmentation.add_argument(
+        "--ngram_range",
+        type=cli.positive_int,
+        nargs=2,
+        metavar=("FEWEST", "MOST"),
+        help="how few: 2 6 (Chinese: 2 10) as in PaddleNLP's example; the paper's are 1 5",
     )
     augmentation.add_argument(
         "--use_aug", action="store_true", help="start from train_aug.tsv of data_augmentation.py instead of train.tsv"
     )
     augmentation.add_argument(
-        "--whole_word_mask", action="store_true", help="kept for the original recipes; words are always masked whole"
+        "--whole_word_mask", action="store_true", help="mask words as a whole, as in the paper, not their wordpieces"
+    )
+    augmentation.add_argument(
+        "--unlabelled",
+        type=Path,
+        help="more text for the teacher to answer, a sentence a line (pairs: apart by a tab), .gz and directories too",
     )
     cli.add_bilstm_flags(parser)
     cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
@@ -63,14 +76,21 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common."""
+    from paddledistill.errors import UserError
+
+    if args.ngram_range and args.ngram_range[0] > args.ngram_range[1]:
+        raise UserError("--ngram_range: the fewest words come first, for example 1 5")
+    if args.unlabelled and args.alpha:
+        raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
     cli.each_seed(args, distil)
 
 
 def distil(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
-    from paddledistill.augment.bilstm import masked_copies
+    from paddledistill.augment.bilstm import Augmentation, augmented
     from paddledistill.augment.tagging import tagger
+    from paddledistill.data.plain_text import load_unlabelled
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, teacher_logits
@@ -84,6 +104,10 @@ def distil(args: argparse.Namespace) -> None:
     task = get_task(args.task_name, args.data_dir)
     inputs = {"teacher": digest(best_model(args.teacher_dir))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
+    if args.unlabelled:
+        examples = [row._replace(label=None) for row in examples] + load_unlabelled(
+            task, args.unlabelled, args.data_dir
+        )
     dev = load_dev_sets(task, args.data_dir, args.limit_dev)
     inputs["data"], texts = digest_examples(examples, *dev.values()), texts_of(examples)
     tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
@@ -98,11 +122,9 @@ def distil(args: argparse.Namespace) -> None:
         cli.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
     )  # fmt: skip
     teacher = load_teacher(args.teacher_dir, task)
-    ngram = (2, 6) if task.language == "en" else (2, 10)
-    copies = masked_copies(
-        examples, tokenizer, args.n_iter, p_mask=args.p_mask, p_ng=args.p_ng, ngram_range=ngram, seed=args.seed, p_pos=args.p_pos,
-        tagger=tagger(task.language),
-    )  # fmt: skip
+    fewest, most = args.ngram_range or (2, 6 if task.language == "en" else 10)
+    augmentation = Augmentation(args.n_iter, args.p_mask, args.p_pos, args.p_ng, (fewest, most), args.whole_word_mask)
+    copies = augmented(examples, tokenizer, augmentation, args.seed, tagger(task.language))
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
     stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
@@ -114,6 +136,7 @@ def distil(args: argparse.Namespace) -> None:
         cli.constant_rate(args),
         cli.plan(args, task.best_metric),
         lambda: evaluate(student, dev_sets, task.metrics),
+        start_from=args.init_from_ckpt,
     )
     conclude(run, result, len(copies), dev["dev"], task, "BiLSTM, distilled")
 

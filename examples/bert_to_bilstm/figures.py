@@ -8,6 +8,7 @@ of a recipe in a directory of its own: those that are done are skipped, a killed
 import argparse
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ logger = logging.getLogger("figures")
 
 PUBLISHED = ("BiLSTM", "BiLSTM, distilled")
 SHAPE = "--emb_dim 200 --hidden_size 150 --batch_size 128 --optimizer adam --lr 0.001 --log_freq 50"
-COPIES = "--p_mask 0.1 --p_pos 0.1 --p_ng 0.25"
+COPIES = "--whole_word_mask --p_mask 0.1 --p_pos 0.1 --p_ng 0.25"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ STUDIES = {
 # What each part is worth: on SST-2, one seed, as many updates as the base has.
 VARIANTS_TASK = "SST-2"
 VARIANTS = {
-    "masking alone": "--p_mask 0.1 --p_pos 0 --p_ng 0",
+    "masking alone": "--whole_word_mask --p_mask 0.1 --p_pos 0 --p_ng 0",
     "replacement by tag alone": "--p_mask 0 --p_pos 0.1 --p_ng 0",
     "n-grams alone": "--p_mask 0 --p_pos 0 --p_ng 0.25",
     "no copies": f"{COPIES} --n_iter 0",
@@ -73,17 +74,16 @@ def main(args: argparse.Namespace) -> None:
     study.check_folders(args.tasks, args.data_dir)
     command = "python examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json"
     results = study.Results(args.results, command)
-    for name in args.tasks:
-        most = STUDIES[name].seeds
-        seeds = [systems(name, seed, args) for seed in range(1, 1 + min(most, args.seeds or most))]
+    counts = {name: STUDIES[name].seeds for name in args.tasks}
+    for name, seeds in study.over_seeds(partial(systems, args), counts, args.seeds, args.jobs):
         rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
         if name == VARIANTS_TASK:
-            base = recipe.steps_of(seeds[0][-1].run_dir)
+            base = recipe.steps_of(seeds[0][2].run_dir)
             rows[-len(PUBLISHED) :] = [*variants(name, base, args), *rows[-len(PUBLISHED) :]]
         results.put(get_task(name).name, [with_setting(row, name) for row in rows])
 
 
-def systems(name: str, seed: int, args: argparse.Namespace) -> list[Any]:
+def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
     """Teacher, if there is one, and students of a seed, trained."""
     from paddledistill.report.compare import System
     from paddledistill.report.study import teacher_of
@@ -98,11 +98,15 @@ def systems(name: str, seed: int, args: argparse.Namespace) -> list[Any]:
     teacher = teacher_of(args.settings, args.teachers, name, seed)
     distilled = distil(name, f"{COPIES} --max_epoch {study.epochs}", seed, place / "distilled", teacher, args)
     steps = recipe.steps_of(distilled)
-    return [
+    found = [
         System("teacher", "teacher", teacher),
         System("BiLSTM", "alone", alone(name, f"--max_epoch {steps} --max_steps {steps}", seed, place / "alone", args)),
         System("BiLSTM", "distilled", distilled),
     ]
+    if name == VARIANTS_TASK:
+        smaller = quantized(f"{name}, BiLSTM with int8 embeddings, seed {seed}", distilled, place / "int8", args)
+        found.append(System("BiLSTM, int8 embeddings", "distilled", smaller, (distilled,)))
+    return found
 
 
 def variants(name: str, steps: int, args: argparse.Namespace) -> list[Any]:
@@ -112,11 +116,13 @@ def variants(name: str, steps: int, args: argparse.Namespace) -> list[Any]:
     from paddledistill.tasks import get_task
 
     teacher = study.teacher_of(args.settings, args.teachers, name, 1)
-    found = [System("teacher", "teacher", teacher)]
-    for what, flags in VARIANTS.items():
+
+    def variant(what: str) -> System:
         target = args.output_dir / name / "seed-1" / what.replace(" ", "-").replace(".", "")
-        run = distil(name, f"{flags} --max_epoch {steps} --max_steps {steps}", 1, target, teacher, args)
-        found.append(System(f"BiLSTM, {what}", "distilled", run))
+        flags = f"{VARIANTS[what]} --max_epoch {steps} --max_steps {steps}"
+        return System(f"BiLSTM, {what}", "distilled", distil(name, flags, 1, target, teacher, args))
+
+    found = [System("teacher", "teacher", teacher), *recipe.side_by_side(variant, list(VARIANTS), args.jobs)]
     return study.measure(get_task(name), STUDIES[name].metric, [found], args.data_dir, ())[1:]
 
 
@@ -143,6 +149,12 @@ def alone(name: str, flags: str, seed: int, target: Path, args: argparse.Namespa
         target,
         data_dir=args.data_dir,
     )
+
+
+def quantized(what: str, source: Path, target: Path, args: argparse.Namespace) -> Path:
+    """The same student in a third of its bytes."""
+    script = "examples/bert_to_bilstm/quantize.py"
+    return recipe.once(what, script, target, model_dir=source, data_dir=args.data_dir)
 
 
 def with_setting(row: Any, name: str) -> Any:

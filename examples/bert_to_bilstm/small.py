@@ -64,6 +64,7 @@ def train(args: argparse.Namespace) -> None:
         cli.constant_rate(args),
         cli.plan(args, task.best_metric),
         lambda: evaluate(model, dev_sets, task.metrics),
+        start_from=args.init_from_ckpt,
     )
     conclude(run, result, len(examples), dev["dev"], task, "BiLSTM")
 

@@ -160,7 +160,8 @@ def run_seed(at: Places, seed: int, size: Size) -> None:
     )
     recipe.run(
         "BiLSTM, distilled",
-        f"examples/bert_to_bilstm/distill.py {bilstm} --dropout_prob 0.2 --n_iter {size.copies} --max_epoch {size.bilstm_epochs}",
+        f"examples/bert_to_bilstm/distill.py {bilstm} --dropout_prob 0.2 --whole_word_mask --n_iter {size.copies} "
+        f"--max_epoch {size.bilstm_epochs}",
         teacher_dir=at.teacher,
         output_dir=at.bilstm,
     )

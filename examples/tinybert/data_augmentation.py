@@ -112,7 +112,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import files, parallel, progress, runtime
     from paddledistill.augment.rows import Candidates, Counts, augmented
     from paddledistill.augment.word_replacement import split
-    from paddledistill.data.packed_text import read_articles
+    from paddledistill.data.plain_text import read_articles
     from paddledistill.journal import Journal
     from paddledistill.models.masked_lm import masked_lm
 
@@ -222,7 +222,7 @@ def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Pa
     """Digests of every file that shapes the result, without loading paddle."""
     from paddledistill import assets, files
     from paddledistill.data import reading
-    from paddledistill.data.packed_text import text_files
+    from paddledistill.data.plain_text import text_files
     from paddledistill.errors import UserError
 
     digests = {"train": files.digest(train)}

@@ -9,6 +9,7 @@ are skipped, a killed one goes on where it was. Run the same command again.
 import argparse
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,14 @@ def main(args: argparse.Namespace) -> None:
     command = "python examples/tinybert/figures.py --data_dir glue --corpus enwiki_sample.txt --results docs/results/tinybert.json"
     results = study.Results(args.results, command)
     for name in args.tasks:
-        most = STUDIES[name].seeds
-        seeds = [systems(name, seed, args) for seed in range(1, 1 + min(most, args.seeds or most))]
+        teacher_of(name, 1, args)  # missing ones are told of before anything slow
+    shared: list[partial[Path]] = [partial(general, student, args) for student in args.students]
+    shared += [
+        partial(augment, name, args) for name in args.tasks if STUDIES[name].draws and ABLATION_STUDENT in args.students
+    ]
+    list(recipe.side_by_side(lambda make: make(), shared, args.jobs))
+    counts = {name: STUDIES[name].seeds for name in args.tasks}
+    for name, seeds in study.over_seeds(partial(systems, args), counts, args.seeds, args.jobs):
         rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
         results.put(get_task(name).name, [with_setting(row, name) for row in rows])
 
@@ -118,7 +125,7 @@ def general(student: str, args: argparse.Namespace) -> Path:
     )
 
 
-def systems(name: str, seed: int, args: argparse.Namespace) -> list[Any]:
+def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
     """Teacher and students of a seed, trained."""
     from paddledistill.report.compare import System
 

@@ -57,7 +57,8 @@ def main(args: argparse.Namespace) -> None:
 
     from paddledistill import files, models, parallel, runtime
     from paddledistill.data.masked_text import mask_text
-    from paddledistill.data.packed_text import packed, text_files
+    from paddledistill.data.packed_text import packed
+    from paddledistill.data.plain_text import text_files
     from paddledistill.data.reading import held_out_rows
     from paddledistill.data.tokenization import Tokenizer
     from paddledistill.errors import UserError

@@ -83,7 +83,8 @@ def build_parser() -> cli.Parser:
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import files, models, runtime
-    from paddledistill.data.packed_text import packed, text_files
+    from paddledistill.data.packed_text import packed
+    from paddledistill.data.plain_text import text_files
     from paddledistill.data.reading import held_out_rows
     from paddledistill.distill import objectives
     from paddledistill.distill.layer_maps import layer_map

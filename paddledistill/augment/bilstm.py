@@ -4,7 +4,8 @@ Tang et al. 2019, "Distilling Task-Specific Knowledge from BERT into Simple Neur
 are for a teacher to score; beside it they carry the label of their own sentence.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,156 +15,129 @@ from paddledistill.augment.tagging import Tagger
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.tasks import Example
 
-Rows = list[list[int]]
+Column = list[list[str]]  # words of the same side of all examples
 
 
-def masked_copies(
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to the ``n_iter`` copies that are drawn of each sentence; the two sentences of a pair have fates of their own.
+
+    A wordpiece, or with ``whole_words`` a word, becomes ``[MASK]`` with probability ``p_mask``; a word gives way with ``p_pos`` to
+    another one of its part of speech, drawn as often as the text holds it with that tag; then with ``p_ng`` only an n-gram of words
+    is kept, whose length is uniform over ``ngram_range``, both ends included.
+    """
+
+    n_iter: int
+    p_mask: float = 0.1
+    p_pos: float = 0.0
+    p_ng: float = 0.25
+    ngram_range: tuple[int, int] = (2, 6)
+    whole_words: bool = False
+
+
+def augmented(
     examples: Sequence[Example],
     tokenizer: Tokenizer,
-    n_iter: int,
-    *,
+    augmentation: Augmentation,
     seed: int,
-    p_mask: float = 0.1,
-    p_ng: float = 0.25,
-    ngram_range: tuple[int, int] = (2, 6),
-    p_pos: float = 0.0,
     tagger: Tagger | None = None,
 ) -> list[Example]:
     """Every example as it is, followed by its copies as text, so that teacher and student may read them with different vocabularies.
 
-    A word becomes ``[MASK]`` with probability ``p_mask`` or, with ``p_pos``, another word of its part of speech, drawn as often as the
-    examples hold it with that tag; then with ``p_ng`` only an n-gram of the copy is kept.
-
-    :param tokenizer: parts the words, which are masked whole; n-grams are of words too. A masked word is written as ``[MASK]``, which
-        tokenizers take for the mask token.
+    :param tokenizer: parts words and wordpieces. A masked one is written as ``[MASK]``, which tokenizers take for the mask token; what
+        is left of its word stands apart.
     :param tagger: of the examples' language; needed where ``p_pos`` is above 0.
-    :returns: examples with the labels of those that they come from; otherwise as ``augment_rows`` and ``augment_pairs``.
+    :returns: examples with the labels of those that they come from. All given ones are kept, repeated ones too; a copy equal to an
+        earlier row is dropped, so that short sentences yield fewer.
     """
-    mask = tokenizer.vocab[tokenizer.mask_id]
-    columns = list(zip(*(example.texts for example in examples), strict=True))
-    words = [[tokenizer.words(text) for text in column] for column in columns]
-    vocabulary = list(dict.fromkeys([mask, *(word for column in words for sentence in column for word in sentence)]))
-    index = {word: number for number, word in enumerate(vocabulary)}
-    ids = [[[index[word] for word in sentence] for sentence in column] for column in words]
-    tags = None
-    if p_pos and n_iter:
+    columns = [
+        [tokenizer.words(text) for text in column] for column in zip(*(one.texts for one in examples), strict=True)
+    ]
+    words = _Words(tokenizer)
+    originals = [[[words.number(word) for word in sentence] for sentence in column] for column in columns]
+    substitutes = None
+    if augmentation.p_pos and augmentation.n_iter:
         assert tagger, "p_pos needs a tagger"
-        tags = pos.number_tags([tagger(column) for column in words])
-    copies, source = _augment(ids, n_iter, index[mask], seed, p_mask, p_ng, ngram_range, None, tags, p_pos)
-    rows = []
-    previous = -1
-    for number, sides in zip(source.tolist(), zip(*copies, strict=True), strict=True):
-        example = examples[number]
-        if number != previous:
-            rows.append(example)
-        else:
-            texts = [" ".join(vocabulary[word] for word in side) for side in sides]
-            rows.append(example._replace(text_a=texts[0], text_b=texts[1] if len(texts) == 2 else None))
-        previous = number
+        substitutes = _Substitutes(columns, originals, tagger)
+    copies = []
+    for side, sentences in enumerate(originals):
+        rng = np.random.default_rng([seed, side])
+        copies.append(_copies(side, sentences, words, augmentation, substitutes, rng))
+    rows, seen = [], {_hash(original) for original in zip(*originals, strict=True)}
+    for index, example in enumerate(examples):
+        rows.append(example)
+        first = index * augmentation.n_iter
+        for sides in zip(*(column[first : first + augmentation.n_iter] for column in copies), strict=True):
+            key = _hash(sides)
+            if key not in seen:
+                seen.add(key)
+                texts = [words.text(side) for side in sides]
+                rows.append(example._replace(text_a=texts[0], text_b=texts[1] if len(texts) == 2 else None))
     return rows
 
 
-def augment_rows(
-    token_ids: Sequence[Sequence[int]],
-    n_iter: int,
-    *,
-    mask_id: int,
-    seed: int,
-    p_mask: float = 0.1,
-    p_ng: float = 0.25,
-    ngram_range: tuple[int, int] = (2, 6),
-    continues_word: Sequence[bool] | None = None,
-) -> tuple[Rows, NDArray[np.int64]]:
-    """Every sentence as it is, followed by its copies: tokens masked with ``p_mask``, then with ``p_ng`` only an n-gram kept.
+class _Words:
+    """Words by number, and of how many wordpieces each consists."""
 
-    :param token_ids: a list of ids a sentence, without special tokens.
-    :param n_iter: copies drawn of each sentence. A copy equal to an earlier row is dropped, so that short sentences yield fewer.
-    :param continues_word: a flag for each id of the vocabulary, true for wordpieces such as ``##ing``: words are then masked
-        as a whole. None masks wordpieces one by one.
-    :returns: (rows, source_index): ``rows[i]`` comes from ``token_ids[source_index[i]]``; source_index never falls, and all
-        given sentences are kept, repeated ones too.
-    """
-    columns, source = _augment([token_ids], n_iter, mask_id, seed, p_mask, p_ng, ngram_range, continues_word)
-    return columns[0], source
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._words: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self.mask = self.number(masking.MASK)
 
+    def number(self, word: str) -> int:
+        if word not in self._numbers:
+            self._numbers[word] = len(self._words)
+            self._words.append(word)
+        return self._numbers[word]
 
-def augment_pairs(
-    token_ids: Sequence[Sequence[int]],
-    token_ids_b: Sequence[Sequence[int]],
-    n_iter: int,
-    *,
-    mask_id: int,
-    seed: int,
-    p_mask: float = 0.1,
-    p_ng: float = 0.25,
-    ngram_range: tuple[int, int] = (2, 6),
-    continues_word: Sequence[bool] | None = None,
-) -> tuple[Rows, Rows, NDArray[np.int64]]:
-    """``augment_rows`` for two sentences a row, each masked and cut independently of the other.
+    def text(self, numbers: Sequence[int]) -> str:
+        return " ".join(self._words[number] for number in numbers)
 
-    :returns: (rows, rows_b, source_index).
-    :raises ValueError: if the two sides differ in number.
-    """
-    if len(token_ids) != len(token_ids_b):
-        raise ValueError(f"{len(token_ids)} first sentences but {len(token_ids_b)} second ones")
-    columns, source = _augment(
-        [token_ids, token_ids_b], n_iter, mask_id, seed, p_mask, p_ng, ngram_range, continues_word
-    )
-    return columns[0], columns[1], source
-
-
-def _augment(
-    columns: Sequence[Sequence[Sequence[int]]],
-    n_iter: int,
-    mask_id: int,
-    seed: int,
-    p_mask: float,
-    p_ng: float,
-    ngram_range: tuple[int, int],
-    continues_word: Sequence[bool] | None,
-    tags: Sequence[Sequence[Sequence[int]]] | None = None,
-    p_pos: float = 0.0,
-) -> tuple[list[Rows], NDArray[np.int64]]:
-    if n_iter < 0:
-        raise ValueError(f"n_iter must not be negative, got {n_iter}")
-    same_tag = None
-    if tags is not None:  # one distribution for both sides of a pair
-        everything = [
-            np.array([one for column in part for row in column for one in row], np.int32) for part in (columns, tags)
+    def pieces(self) -> list[list[str]]:
+        """The wordpieces of each word, without the ## of those that go on; a word that is [UNK] is one piece."""
+        vocab, unknown = self._tokenizer.vocab, self._tokenizer.unk_id
+        return [
+            [word] if len(ids) == 1 or unknown in ids else [vocab[number].removeprefix("##") for number in ids]
+            for word, ids in zip(self._words, self._tokenizer.ids(self._words), strict=True)
         ]
-        same_tag = pos.SameTag(*everything)
-    copies = []
-    for side, sentences in enumerate(columns):
-        ids, lengths = _repeated(sentences, n_iter)
-        begins, rng = np.cumsum(lengths) - lengths, np.random.default_rng([seed, side])
-        word_of = None
-        if continues_word is not None:
-            word_of = masking.number_words(np.asarray(continues_word, dtype=bool)[ids], begins[lengths > 0])
-        fate = masking.draw(len(ids), rng, word_of)
-        changed = np.where(fate < p_mask, np.int32(mask_id), ids)
-        start, kept = ngram.sample(lengths, p_ng, ngram_range, rng)
-        if tags is not None and same_tag is not None:
-            replaced = (fate >= p_mask) & (fate < p_mask + p_pos)
-            changed[replaced] = same_tag.draw(_repeated(tags[side], n_iter)[0][replaced], rng)
-        copies.append(_cut(changed, begins + start, kept))
-    originals = [[list(sentence) for sentence in sentences] for sentences in columns]
-    # Hashes in place of rows spare gigabytes on QQP; should two collide, one random copy in 10^13 or so is lost.
-    seen = {_hash(original) for original in zip(*originals, strict=True)}
-    rows: list[Rows] = [[] for _ in columns]
-    source: list[int] = []
-    for index, original in enumerate(zip(*originals, strict=True)):
-        variants = zip(*(column[index * n_iter : (index + 1) * n_iter] for column in copies), strict=True)
-        fresh = []
-        for variant in variants:
-            key = _hash(variant)
-            if key not in seen:
-                seen.add(key)
-                fresh.append(variant)
-        for row in (original, *fresh):
-            for column, sentence in zip(rows, row, strict=True):
-                column.append(sentence)
-            source.append(index)
-    return rows, np.array(source, dtype=np.int64)
+
+
+class _Substitutes:
+    """Words of the same part of speech; one distribution for both sides of a pair."""
+
+    def __init__(self, columns: Sequence[Column], originals: Sequence[Sequence[Sequence[int]]], tagger: Tagger) -> None:
+        self._tags = pos.number_tags([tagger(column) for column in columns])
+        flat = [np.fromiter(_flat(part), np.int32) for part in (originals, self._tags)]
+        self._same_tag = pos.SameTag(*flat)
+
+    def draw(self, side: int, n_iter: int, where: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int32]:
+        """For the words of a side's copies ``where`` there is to be one."""
+        return self._same_tag.draw(_repeated(self._tags[side], n_iter)[0][where], rng)
+
+
+def _copies(
+    side: int,
+    sentences: Sequence[Sequence[int]],
+    words: _Words,
+    augmentation: Augmentation,
+    substitutes: _Substitutes | None,
+    rng: np.random.Generator,
+) -> list[list[int]]:
+    """``n_iter`` copies of the first sentence, then of the second, and so on, as numbers of words."""
+    numbers, lengths = _repeated(sentences, augmentation.n_iter)
+    fate = rng.random(len(numbers))
+    changed = np.where(fate < augmentation.p_mask, np.int32(words.mask), numbers)
+    start, kept = ngram.sample(lengths, augmentation.p_ng, augmentation.ngram_range, rng)
+    if substitutes:
+        replaced = (fate >= augmentation.p_mask) & (fate < augmentation.p_mask + augmentation.p_pos)
+        changed[replaced] = substitutes.draw(side, augmentation.n_iter, replaced, rng)
+    if not augmentation.whole_words:
+        pieces = words.pieces()
+        counts = np.array([len(of_word) for of_word in pieces])[numbers]
+        for position, hit in masking.pieces_hit(fate, counts, augmentation.p_mask, rng):
+            changed[position] = words.number(masking.without(pieces[numbers[position]], hit))
+    return _cut(changed, np.cumsum(lengths) - lengths + start, kept)
 
 
 def _repeated(sentences: Sequence[Sequence[int]], n_iter: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -173,12 +147,17 @@ def _repeated(sentences: Sequence[Sequence[int]], n_iter: int) -> tuple[NDArray[
     return np.fromiter(ids, np.int32, count=int(lengths.sum())), lengths
 
 
-def _cut(ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Rows:
+def _cut(ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[list[int]]:
     # One int object an id, not one a token: a third of the memory.
     shared = np.arange(int(ids.max(initial=0)) + 1).astype(object)
     tokens = shared[ids].tolist()
     return [tokens[first : first + count] for first, count in zip(starts.tolist(), lengths.tolist(), strict=True)]
 
 
+def _flat(columns: Sequence[Sequence[Sequence[int]]]) -> Iterator[int]:
+    return (number for column in columns for sentence in column for number in sentence)
+
+
 def _hash(row: tuple[list[int], ...]) -> int:
+    """In place of the row it spares gigabytes on QQP; should two collide, one random copy in 10^13 or so is lost."""
     return hash(tuple(map(tuple, row)))

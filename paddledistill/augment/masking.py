@@ -1,30 +1,45 @@
-"""Masking: each token is replaced by the mask token with a small probability (Tang et al. 2019, arXiv 1903.12136, section 3.2)."""
+"""Masking wordpiece by wordpiece: each is replaced by the mask token with a small probability, as in PaddleNLP's distill_lstm example."""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paddledistill.data.tokenization import SPECIAL_TOKENS
 
-def draw(count: int, rng: np.random.Generator, word_of: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """A number from 0 to 1 for each token, which decides whether it is masked, replaced, or kept.
+MASK = SPECIAL_TOKENS[-1]
 
-    :param count: tokens, of one sentence or of many laid end to end.
-    :param word_of: [tokens], the number of the word that each token belongs to, from 0 and never falling: all wordpieces of a
-        word then have the same number. None: every token has its own.
+
+def pieces_hit(
+    fate: NDArray[np.float64], counts: NDArray[np.int64], p_mask: float, rng: np.random.Generator
+) -> Iterator[tuple[int, list[bool]]]:
+    """Words of several pieces of which at least one is masked, and which ones are.
+
+    :param fate: [words], from 0 to 1: that of a word's first piece, masked below ``p_mask``. Those of the others are drawn here.
+    :param counts: [words], pieces of each.
     """
-    if word_of is None:
-        return rng.random(count)
-    words = int(word_of[-1]) + 1 if len(word_of) else 0
-    return rng.random(words)[word_of]
+    several = np.flatnonzero(counts > 1)
+    if not len(several):
+        return
+    others = counts[several] - 1
+    begins = np.cumsum(others) - others
+    hit = rng.random(int(others.sum())) < p_mask
+    first = fate[several] < p_mask
+    for at in np.flatnonzero(first | np.logical_or.reduceat(hit, begins)).tolist():
+        rest = hit[begins[at] : begins[at] + others[at]].tolist()
+        yield int(several[at]), [bool(first[at]), *rest]
 
 
-def number_words(is_continuation: NDArray[np.bool_], sentence_starts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number the words of sentences laid end to end, for ``draw``.
-
-    :param is_continuation: [tokens], true where a wordpiece goes on with the word before it (``##x``).
-    :param sentence_starts: indices of first tokens: a sentence cut from a longer one may open with ``##x``, which then counts
-        as a word of its own.
-    :returns: [tokens].
-    """
-    begins = ~is_continuation
-    begins[sentence_starts] = True
-    return np.cumsum(begins) - 1
+def without(pieces: Sequence[str], hit: Sequence[bool]) -> str:
+    """A word with [MASK] in place of the pieces that are ``hit``; what is left between stands apart."""
+    parts: list[str] = []
+    goes_on = False
+    for piece, masked in zip(pieces, hit, strict=True):
+        if masked:
+            parts.append(MASK)
+        elif goes_on:
+            parts[-1] += piece
+        else:
+            parts.append(piece)
+        goes_on = not masked
+    return " ".join(parts)

@@ -1,20 +1,19 @@
 """Running text as rows of equal length, cut from one stream of token ids that is made once and mapped from disk."""
 
-import gzip
 import hashlib
 import logging
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paddledistill import assets, files, parallel, progress
 from paddledistill.data.datasets import Dataset
+from paddledistill.data.plain_text import read_articles, text_files
 from paddledistill.data.reading import digest_examples
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Layout, Tokenizer
@@ -25,53 +24,6 @@ logger = logging.getLogger(__name__)
 
 HELD_OUT_EVERY = 100  # articles
 _CHUNK = 4096  # paragraphs
-
-
-def text_files(corpus: Path) -> list[Path]:
-    """The files of a corpus: itself, or, of a directory, all that end in .txt or .txt.gz, in the order of their names.
-
-    :raises UserError: if there are none.
-    """
-    if corpus.is_dir():
-        found = sorted(path for path in corpus.rglob("*") if path.name.endswith((".txt", ".txt.gz")) and path.is_file())
-        if not found:
-            raise UserError(f"{corpus} holds no .txt or .txt.gz file")
-        return found
-    if not corpus.is_file():
-        raise UserError(f"no text file {corpus}: give plain text, a paragraph a line, a blank line between articles")
-    return [corpus]
-
-
-def _open(path: Path) -> IO[str]:
-    return gzip.open(path, "rt", encoding="utf-8") if path.name.endswith(".gz") else path.open(encoding="utf-8")
-
-
-def read_articles(corpus: Path) -> Iterator[list[str]]:
-    """Articles of a corpus as lists of paragraphs: a paragraph a line, a blank line after each article.
-
-    :raises UserError: if a file is missing, not UTF-8 or damaged, or all are empty.
-    """
-    found = False
-    for path in text_files(corpus):
-        paragraphs: list[str] = []
-        try:
-            with _open(path) as lines:
-                for line in lines:
-                    if line.strip():
-                        paragraphs.append(line.strip())
-                    elif paragraphs:
-                        found = True
-                        yield paragraphs
-                        paragraphs = []
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): convert it") from None
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise UserError(f"{path} is no whole gzip file ({error}): copy it again") from None
-        if paragraphs:
-            found = True
-            yield paragraphs
-    if not found:
-        raise UserError(f"{corpus} holds no text")
 
 
 def to_stream(

@@ -217,7 +217,7 @@ class Tokenizer:
         (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
     def pruned(self, texts: Iterable[str]) -> "Tokenizer":
-        """A tokenizer with the special tokens, every piece that ``texts`` use, and all single characters, order kept.
+        """A tokenizer with the special tokens, every piece that ``texts`` use, and all single ASCII characters, order kept.
 
         The texts are segmented as before: the longest match at each point is still there, and nothing longer has come.
         For words that come out as [UNK] the pieces before the dead end stay too, or another way through could open.
@@ -229,7 +229,11 @@ class Tokenizer:
             if self.unk_id in ids and word not in SPECIAL_TOKENS and len(word) <= MAX_WORD_LENGTH:
                 used.update(self._longest_matches(word))
         return Tokenizer(
-            [token for token in self.vocab if token in used or len(token.removeprefix("##")) == 1],
+            [
+                token
+                for token in self.vocab
+                if token in used or (token.isascii() and len(token.removeprefix("##")) == 1)
+            ],
             self.lowercase,
             self.segmenter,
         )

@@ -1,17 +1,20 @@
 """What the commands that make result tables have in common: finding teachers, rows over seeds, a file that grows task by task."""
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from paddledistill import runtime
+from paddledistill import recipe, runtime
 from paddledistill.data.reading import load_dev_sets
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.report import compare, published
 from paddledistill.report.table import Row, aggregate, results, text_table
 from paddledistill.tasks import Task, folders_named, get_task
+
+Result = TypeVar("Result")
 
 
 def check_folders(tasks: Sequence[str], data_dir: Path) -> None:
@@ -41,6 +44,19 @@ def teacher_of(settings: Path, teachers: Path, name: str, seed: int) -> Path:
         raise UserError(f"no teacher {runs}/seed-{seed}: run benchmark/glue/figures.py --tasks {name} first")
     own = runs / f"seed-{seed}"
     return own if own in there else there[(seed - 1) % len(there)]
+
+
+def over_seeds(
+    train: Callable[[str, int], Result], tasks: Mapping[str, int], most: int | None, jobs: int
+) -> Iterator[tuple[str, list[Result]]]:
+    """Task by task, what ``train(name, seed)`` made for each seed, ``jobs`` of them at a time.
+
+    :param tasks: how many seeds each has, at most ``most``.
+    """
+    wanted = [(name, seed) for name, seeds in tasks.items() for seed in range(1, 1 + min(seeds, most or seeds))]
+    made = recipe.side_by_side(lambda one: train(*one), wanted, jobs)
+    for name, own in itertools.groupby(zip(wanted, made, strict=True), lambda pair: pair[0][0]):
+        yield name, [result for _, result in own]
 
 
 def measure(

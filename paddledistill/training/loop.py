@@ -36,6 +36,7 @@ from paddledistill.training.optimization import (
     build,
     learning_rate,
     restore_by_structure,
+    restore_file,
     state_by_structure,
 )
 from paddledistill.training.run_directory import Result, RunDirectory
@@ -88,10 +89,12 @@ def train(
     optimization: Optimization,
     plan: Plan,
     evaluate: Callable[[], Evaluation],
+    start_from: Path | None = None,
 ) -> Result:
     """Minimise the sum of the objective's terms; evaluate and save every ``save_steps`` and at the end.
 
     :param run: a claimed directory; a state in it is taken up.
+    :param start_from: the file of the model's weights; a ``.pdopt`` beside it is where the optimizer of a new run starts.
     :param evaluate: the model as it stands.
     :raises UserError: if the loss is no longer finite.
     """
@@ -102,6 +105,8 @@ def train(
     optimizer = build(optimization, model)
     scaler = paddle.amp.GradScaler(enable=plan.amp == "fp16")
     state = _restore(run, model, optimizer, scaler)
+    if start_from and not state.step:
+        restore_file(optimizer, model, start_from.with_suffix(".pdopt"))
     gradients = Gradients(model)
     model.train()
     started, spent = time.perf_counter(), state.seconds
@@ -254,7 +259,7 @@ def _write_state(directory: Path, model: nn.Layer, movers: tuple[Any, Any], stat
     optimizer, scaler = movers
     paddle.save(model.state_dict(), str(directory / "model.pdparams"))
     moved = {"optimizer": state_by_structure(optimizer, model), "scaler": scaler.state_dict()}
-    paddle.save(moved, str(directory / "optimizer.pdopt"))
+    paddle.save(moved, str(directory / "model.pdopt"))
     write_json(directory / "state.json", vars(state))
 
 
@@ -266,7 +271,7 @@ def _restore(run: RunDirectory, model: nn.Layer, optimizer: Any, scaler: Any) ->
         return _State()
     try:
         model.set_state_dict(paddle.load(str(last / "model.pdparams")))
-        moved = paddle.load(str(last / "optimizer.pdopt"))
+        moved = paddle.load(str(last / "model.pdopt"))
         restore_by_structure(optimizer, model, moved["optimizer"])
         scaler.load_state_dict(moved["scaler"])
         state = _State(**read_json(last / "state.json"))

@@ -1,10 +1,16 @@
 """Optimizers and learning-rate schedules."""
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import paddle
 from paddle import nn
+
+from paddledistill.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 OPTIMIZERS = ("adamw", "adam", "adadelta")
 
@@ -78,6 +84,29 @@ def restore_by_structure(optimizer: Any, model: nn.Layer, state: dict[str, Any])
     """The inverse of :func:`state_by_structure`."""
     own = {name: parameter.name for name, parameter in model.named_parameters()}
     optimizer.set_state_dict(_rename(state, own))
+
+
+def restore_file(optimizer: Any, model: nn.Layer, path: Path) -> None:
+    """Take up the state that a ``.pdopt`` file holds; without one the optimizer stays new.
+
+    Only the parameters' names in the model, which our runs write, tell whose a state is; another script's are left, with a word of it.
+
+    :raises UserError: if the file is damaged.
+    """
+    if not path.is_file():
+        logger.info("no %s: the optimizer starts anew", path)
+        return
+    try:
+        content = paddle.load(str(path))
+    except Exception as error:  # whatever a file that is cut short makes of unpickling
+        raise UserError(
+            f"{path} is damaged or cut short ({type(error).__name__}): copy it again or delete it"
+        ) from error
+    state = content.get("optimizer", content)
+    if not any(name.startswith(own) for name in state for own, _ in model.named_parameters()):
+        logger.warning("%s holds no state of these parameters: the optimizer starts anew", path)
+        return
+    restore_by_structure(optimizer, model, state)
 
 
 def _rename(state: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:

@@ -1,129 +1,104 @@
 """The BiLSTM's augmentation: every row from its own sentence, quickly, and the same for the same seed."""
 
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from paddledistill.augment.bilstm import augment_pairs, augment_rows, masked_copies
-from paddledistill.data.tokenization import Tokenizer
+from paddledistill.augment.bilstm import Augmentation, augmented
+from paddledistill.data.tokenization import SPECIAL_TOKENS, Tokenizer
 from paddledistill.tasks import Example
 
-MASK = 3
+MASK = "[MASK]"
 
 
-def sentences(count: int, length: int = 12) -> list[list[int]]:
-    """Sentences that share no id, so that any id tells which sentence it is from."""
-    return [[10 + row * length + column for column in range(length)] for row in range(count)]
+def sentences(count: int, length: int = 12) -> list[Example]:
+    """Sentences that share no word, so that any word tells which sentence it is from; the label tells it too."""
+    texts = [" ".join(f"w{row * length + column}" for column in range(length)) for row in range(count)]
+    return [Example(text, None, number) for number, text in enumerate(texts)]
 
 
-def is_run_of(row: list[int], source: list[int]) -> bool:
-    """Whether ``row`` is a contiguous run of ``source``, masked ids fitting any."""
+def copies(examples: Sequence[Example], augmentation: Augmentation, seed: int = 0) -> list[Example]:
+    tokenizer = Tokenizer.of_words([text for example in examples for text in example.texts])
+    return augmented(examples, tokenizer, augmentation, seed)
+
+
+def is_run_of(text: str, source: str) -> bool:
+    """Whether the words of ``text`` are a contiguous run of those of ``source``, masked ones fitting any."""
+    words, own = text.split(), source.split()
     return any(
-        all(a in (b, MASK) for a, b in zip(row, source[start:], strict=False))
-        for start in range(len(source) - len(row) + 1)
+        all(a in (b, MASK) for a, b in zip(words, own[start:], strict=False))
+        for start in range(len(own) - len(words) + 1)
     )
 
 
-def test_every_row_is_from_its_own_sentence() -> None:
+def test_every_row_is_from_its_own_sentence_and_has_its_label() -> None:
     """Defect 1 of the originals: every augmented row was a copy of the LAST sentence with another row's label."""
     given = sentences(50)
-    rows, source = augment_rows(given, 20, mask_id=MASK, seed=0)
-    assert len(rows) == len(source) > 50 * 15
-    assert all(is_run_of(row, given[index]) for row, index in zip(rows, source, strict=True))
-    assert np.bincount(source).min() > 5, "every sentence has copies"
+    rows = copies(given, Augmentation(20))
+    assert len(rows) > 50 * 15
+    assert all(is_run_of(row.text_a, given[row.label].text_a) for row in rows)
+    assert np.bincount([row.label for row in rows]).min() > 5, "every sentence has copies"
 
 
 def test_original_first_then_its_copies_without_repeats() -> None:
-    given = sentences(30, length=3)
-    rows, source = augment_rows(given, 20, mask_id=MASK, seed=0)
-    firsts = [int(np.flatnonzero(source == index)[0]) for index in range(30)]
-    assert [rows[first] for first in firsts] == given
-    assert source.tolist() == sorted(source.tolist())
-    assert len({tuple(row) for row in rows}) == len(rows)
+    given = [Example("It's A Good film", None, 0), *sentences(30, length=3)[1:]]
+    rows = copies(given, Augmentation(20))
+    labels = [row.label for row in rows]
+    assert [rows[labels.index(label)] for label in range(30)] == given, "as they were written"
+    assert labels == sorted(labels)
+    assert len(set(rows)) == len(rows)
 
 
 def test_repeated_sentences_are_all_kept() -> None:
-    rows, source = augment_rows([[5, 6], [5, 6]], 0, mask_id=MASK, seed=0)
-    assert rows == [[5, 6], [5, 6]] and source.tolist() == [0, 1]
+    given = [Example("five six", None, 1)] * 2
+    assert copies(given, Augmentation(0)) == given
+    assert copies([], Augmentation(5)) == []
 
 
 def test_shares_of_masks_and_ngrams() -> None:
-    rows, source = augment_rows(sentences(500, length=40), 20, mask_id=MASK, seed=0)
-    copies = [row for position, row in enumerate(rows) if position and source[position] == source[position - 1]]
-    assert 0.09 < sum(row.count(MASK) for row in copies) / sum(map(len, copies)) < 0.115
-    assert 0.23 < sum(len(row) <= 6 for row in copies) / len(copies) < 0.27
+    given = sentences(500, length=40)
+    drawn = [row.text_a.split() for row in copies(given, Augmentation(20)) if row not in given]
+    assert 0.09 < sum(row.count(MASK) for row in drawn) / sum(map(len, drawn)) < 0.115
+    assert 0.23 < sum(len(row) <= 6 for row in drawn) / len(drawn) < 0.27
+    lengths = [len(row.text_a.split()) for row in copies(given, Augmentation(20, p_ng=1.0, ngram_range=(1, 3)))]
+    assert set(lengths) == {1, 2, 3, 40}
 
 
 def test_the_seed_decides() -> None:
     given = sentences(20)
-    first, again, other = (augment_rows(given, 5, mask_id=MASK, seed=seed)[0] for seed in (1, 1, 2))
+    first, again, other = (copies(given, Augmentation(5), seed) for seed in (1, 1, 2))
     assert first == again != other
 
 
-def test_whole_words() -> None:
-    continues = [False] * 10 + [bool(column % 3) for column in range(12 * 40)]
-    rows, _ = augment_rows(sentences(40), 20, mask_id=MASK, seed=0, p_ng=0.0, p_mask=0.3, continues_word=continues)
-    words = np.array(rows).reshape(-1, 3) == MASK
-    assert set(words.sum(axis=1).tolist()) == {0, 3}
+@pytest.mark.parametrize("whole_words", [True, False])
+def test_wordpieces_or_whole_words(whole_words: bool) -> None:
+    tokenizer = Tokenizer([*SPECIAL_TOKENS, "play", "##ing", "##s", "film", "p", "##l", "##a", "##y"])
+    given = [Example("playing film xyz plays", None, 0)]
+    rows = augmented(given, tokenizer, Augmentation(200, p_mask=0.3, p_ng=0.0, whole_words=whole_words), seed=0)
+    words = {word for row in rows for word in row.text_a.split()}
+    parts = set() if whole_words else {"play", "ing", "s"}
+    assert words == {"playing", "film", "xyz", "plays", MASK} | parts
+    if not whole_words:
+        assert any(row.text_a == f"play {MASK} film xyz plays" for row in rows)
+        assert any(row.text_a.startswith(f"{MASK} ing film") for row in rows)
 
 
 def test_sides_of_a_pair_are_independent() -> None:
-    given = sentences(200)
-    rows, rows_b, source = augment_pairs(given, given, 10, mask_id=MASK, seed=0, p_ng=0.0, p_mask=0.5)
-    assert all(is_run_of(row, given[index]) for row, index in zip(rows, source, strict=True))
-    assert all(is_run_of(row, given[index]) for row, index in zip(rows_b, source, strict=True))
-    changed = [i for i in range(1, len(source)) if source[i] == source[i - 1]]
-    a, b = (np.array([side[i] for i in changed]) == MASK for side in (rows, rows_b))
+    given = [example._replace(text_b=example.text_a) for example in sentences(200)]
+    rows = copies(given, Augmentation(10, p_ng=0.0, p_mask=0.5))
+    for row in rows:
+        assert all(is_run_of(text, given[row.label].text_a) for text in row.texts)
+    a, b = (
+        np.array([[word == MASK for word in row.texts[side].split()] for row in rows if row not in given])
+        for side in (0, 1)
+    )
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.03
-    with pytest.raises(ValueError, match="200 first sentences but 199"):
-        augment_pairs(given, given[1:], 1, mask_id=MASK, seed=0)
-
-
-def test_empty_sentences_pass_through() -> None:
-    rows, source = augment_rows([[], [7]], 3, mask_id=MASK, seed=0, p_mask=1.0, continues_word=[False] * 8)
-    assert rows == [[], [7], [MASK]] and source.tolist() == [0, 1, 1]
 
 
 def test_the_demo_set_takes_seconds() -> None:
     given = sentences(7_560, length=21)
     start = time.perf_counter()
-    rows, _ = augment_rows(given, 20, mask_id=MASK, seed=0)
-    assert len(rows) > 7_560 * 15
-    assert time.perf_counter() - start < 15
-
-
-def test_copies_of_examples_keep_their_own_label_and_words(tiny_vocab: Path) -> None:
-    """Defect 1 again, at the level of text: each copy is of its own sentence and has that sentence's label."""
-    examples = [
-        Example("It's a Good film , isn't it ?", None, 1),
-        Example("the plot is dull and the cast is bad", None, 0),
-    ] * 2
-    tokenizer = Tokenizer.from_vocab(tiny_vocab)
-    copies = masked_copies(examples, tokenizer, 20, seed=0, p_mask=0.3)
-    assert copies[0] == examples[0], "the original comes first, as it was written"
-    assert copies.count(examples[0]) == 2, "a repeated row is kept"
-    words = {1: set(tokenizer.words(examples[0].text_a)), 0: set(tokenizer.words(examples[1].text_a))}
-    for copy in copies:
-        assert set(tokenizer.words(copy.text_a)) - {"[MASK]"} <= words[int(copy.label or 0)]
-    assert {copy.label for copy in copies[:10]} == {1}
-    assert any("[MASK]" in copy.text_a for copy in copies)
-
-
-def test_copies_of_pairs(tiny_vocab: Path) -> None:
-    examples = [Example("one two three", "four five six", 2.5), Example("seven eight", "nine ten", 0.5)]
-    copies = masked_copies(examples, Tokenizer.from_vocab(tiny_vocab), 30, seed=0, p_mask=0.4)
-    assert copies[0] == examples[0]
-    assert {copy.label for copy in copies} == {2.5, 0.5}
-    for copy in copies:
-        own = examples[0] if copy.label == 2.5 else examples[1]
-        for text, original in zip(copy.texts, own.texts, strict=True):
-            assert set(text.split()) - {"[MASK]"} <= set(original.split())
-
-
-def test_copies_are_empty_for_no_examples_and_plain_for_no_iterations(tiny_vocab: Path) -> None:
-    tokenizer = Tokenizer.from_vocab(tiny_vocab)
-    assert masked_copies([], tokenizer, 5, seed=0) == []
-    examples = [Example("a b", None, None)]
-    assert masked_copies(examples, tokenizer, 0, seed=0) == examples
+    assert len(copies(given, Augmentation(20))) > 7_560 * 15
+    assert time.perf_counter() - start < 30

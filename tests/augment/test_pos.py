@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from paddledistill.augment import tagging
-from paddledistill.augment.bilstm import masked_copies
+from paddledistill.augment.bilstm import Augmentation, augmented
 from paddledistill.augment.pos import SameTag, number_tags
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
@@ -36,7 +36,7 @@ def test_copies_hold_words_of_the_same_kind_in_their_place(tiny_vocab, pair: boo
     texts = ["a warm film", "the dull plot", "it was long"]
     examples = [Example(text, texts[0] if pair else None, number % 2) for number, text in enumerate(texts)]
     tokenizer = Tokenizer.from_vocab(tiny_vocab)
-    copies = masked_copies(examples, tokenizer, 40, seed=1, p_mask=0.1, p_ng=0.0, p_pos=0.5, tagger=by_length)
+    copies = augmented(examples, tokenizer, Augmentation(40, p_ng=0.0, p_pos=0.5, whole_words=True), 1, by_length)
     known, by_label = (
         {word for text in texts for word in text.split()},
         {text: number % 2 for number, text in enumerate(texts)},
@@ -53,8 +53,8 @@ def test_copies_hold_words_of_the_same_kind_in_their_place(tiny_vocab, pair: boo
             masked += words.count("[MASK]")
             replaced += text not in by_label and "[MASK]" not in words
     assert replaced and masked
-    plain = masked_copies(examples, tokenizer, 40, seed=1, p_mask=0.1, p_ng=0.0)
-    assert plain == masked_copies(examples, tokenizer, 40, seed=1, p_mask=0.1, p_ng=0.0, p_pos=0.0, tagger=by_length)
+    plain = Augmentation(40, p_ng=0.0)
+    assert augmented(examples, tokenizer, plain, 1) == augmented(examples, tokenizer, plain, 1, by_length)
 
 
 @pytest.mark.assets("pos-tagger")

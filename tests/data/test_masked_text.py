@@ -1,12 +1,10 @@
 """Tests of paddledistill.data.masked_text."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from paddledistill.data.masked_text import MASKED_SHARE, mask_text
-from paddledistill.data.packed_text import read_articles, to_stream
+from paddledistill.data.packed_text import to_stream
 from paddledistill.errors import UserError
 
 VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused0]", "["] + [f"word{number}" for number in range(993)]
@@ -17,23 +15,6 @@ CLS, SEP, MASK = 2, 3, 4
 def stream() -> np.ndarray:
     """Ten thousand ordinary wordpieces."""
     return np.random.default_rng(1).integers(7, 1000, 10_000).astype(np.int32)
-
-
-def test_articles_are_split_on_blank_lines(tmp_path: Path) -> None:
-    path = tmp_path / "text.txt"
-    path.write_text("\n\nA title\nIts text. \n\n \nB\n\n\nC\nlast line", encoding="utf-8")
-    assert list(read_articles(path)) == [["A title", "Its text."], ["B"], ["C", "last line"]]
-
-
-def test_unusable_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no text file"):
-        list(read_articles(tmp_path / "none.txt"))
-    (tmp_path / "latin.txt").write_bytes("café\n".encode("latin-1"))
-    with pytest.raises(UserError, match="not UTF-8"):
-        list(read_articles(tmp_path / "latin.txt"))
-    (tmp_path / "empty.txt").write_text("\n \n")
-    with pytest.raises(UserError, match="holds no text"):
-        list(read_articles(tmp_path / "empty.txt"))
 
 
 def test_the_stream_joins_all_paragraphs_in_order() -> None:

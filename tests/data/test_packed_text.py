@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paddledistill.data.packed_text import pack_rows, packed, read_articles, text_files
+from paddledistill.data.packed_text import pack_rows, packed
+from paddledistill.data.plain_text import read_articles
 from paddledistill.data.tokenization import Layout, Tokenizer
-from paddledistill.errors import UserError
 from paddledistill.tasks import Example
 
 
@@ -35,14 +35,6 @@ def corpus(directory: Path, articles: int = 250) -> Path:
     (directory / "c" / "d.txt").write_text("".join(texts[200:]), encoding="utf-8")
     (directory / "notes.md").write_text("no text")
     return directory
-
-
-def test_a_directory_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
-    found = corpus(tmp_path / "text")
-    assert [path.name for path in text_files(found)] == ["a.txt", "b.txt.gz", "d.txt"]
-    articles = list(read_articles(found))
-    assert len(articles) == 250
-    assert articles[100] == ["a long a", "the end of it"] or articles[100][1] == "the end of it"
 
 
 def test_streams_hold_all_text_once_and_are_made_once(
@@ -101,15 +93,3 @@ def test_rows_of_another_layout(tokenizer: Tokenizer) -> None:
     again = pack_rows(stream, "key", tokenizer, 32, seed=2)
     np.testing.assert_array_equal(again.batch(np.array([5]))["input_ids"], ids[5:6])
     assert pack_rows(stream, "key", tokenizer, 32, seed=3).key != rows.key == again.key
-
-
-def test_what_is_no_corpus(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"holds no \.txt or \.txt\.gz file"):
-        text_files(tmp_path / "empty")
-    (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(b"some text\n" * 500)[:-20])
-    with pytest.raises(UserError, match="is no whole gzip file"):
-        list(read_articles(tmp_path / "cut.txt.gz"))
-    (tmp_path / "plain.txt.gz").write_text("not packed")
-    with pytest.raises(UserError, match="is no whole gzip file"):
-        list(read_articles(tmp_path / "plain.txt.gz"))

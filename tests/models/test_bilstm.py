@@ -77,6 +77,20 @@ def test_pairs_are_siamese(tokenizer: Tokenizer) -> None:
     np.testing.assert_allclose(vectors[1].numpy()[0, :12], second, atol=1e-6)
 
 
+@pytest.mark.parametrize("info", [SINGLE, PAIR])
+def test_starts_from_a_file_of_the_original(tokenizer: Tokenizer, tmp_path: Path, info: TaskInfo) -> None:
+    """PaddleNLP's script writes its own names, and both of its inner layers."""
+    model = models.new_bilstm(SHAPE, tokenizer, info)
+    theirs = {"embedding": "embedder", "dense": "fc_1" if info.is_pair else "fc", "classifier": "output_layer"}
+    renamed = {".".join([theirs.get(name.split(".")[0], name.split(".")[0]), *name.split(".")[1:]]): tensor
+               for name, tensor in model.state_dict().items()}  # fmt: skip
+    unused = "fc" if info.is_pair else "fc_1"
+    paddle.save({**renamed, f"{unused}.weight": paddle.ones([3, 3])}, str(tmp_path / "step_100.pdparams"))
+    again = models.new_bilstm(SHAPE, tokenizer, info, tmp_path / "step_100.pdparams")
+    for name, tensor in model.state_dict().items():
+        np.testing.assert_array_equal(again.state_dict()[name].numpy(), tensor.numpy())
+
+
 SHAPES = [
     SHAPE,
     *(BiLSTMConfig(8, 6, cell=cell, read_out=out) for cell in ("lstm", "gru") for out in ("max", "attention")),
@@ -159,10 +173,27 @@ def test_save_and_load(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert (loaded.labels, loaded.config, loaded.description) == (SINGLE.labels, model.config, "BiLSTM 2x6")
     examples = [Example(text, None, 0) for text in SENTENCES]
     np.testing.assert_array_equal(logits(loaded, examples, [0, 1, 2]), logits(model, examples, [0, 1, 2]))
-    again = models.new_bilstm(
-        BiLSTMConfig(8, 6, num_layers=2), tokenizer, SINGLE, str(tmp_path / "model_state.pdparams")
-    )
+    again = models.new_bilstm(BiLSTMConfig(8, 6, num_layers=2), tokenizer, SINGLE, tmp_path / "model_state.pdparams")
     np.testing.assert_array_equal(logits(again, examples, [0, 1, 2]), logits(model, examples, [0, 1, 2]))
+
+
+@pytest.mark.parametrize("info", [SINGLE, PAIR])
+def test_quantized_answers_are_close_and_take_a_third_of_the_bytes(
+    tokenizer: Tokenizer, tmp_path: Path, info: TaskInfo
+) -> None:
+    model = models.new_bilstm(BiLSTMConfig(64, 32), tokenizer, info)
+    texts = [Example(text, text[::-1] if info.is_pair else None, 0) for text in SENTENCES]
+    model.save(tmp_path / "whole")
+    model.save(tmp_path / "small", quantized=True)
+    again = models.load(tmp_path / "small")
+    assert {str(tensor.dtype) for tensor in again.state_dict().values()} == {"paddle.float32"}
+    table, own = (one.state_dict()["embedding.weight"].numpy() for one in (model, again))
+    assert (np.abs(table - own).max(axis=1) <= np.abs(table).max(axis=1) / 254 + 1e-7).all(), (
+        "half a step of each row's scale"
+    )
+    np.testing.assert_allclose(logits(again, texts, [0, 1, 2]), logits(model, texts, [0, 1, 2]), atol=5e-3)
+    whole, small = ((tmp_path / name / "model_state.pdparams").stat().st_size for name in ("whole", "small"))
+    assert small < whole / 2.5
 
 
 def test_pruned_student_is_smaller_than_its_teacher(tokenizer: Tokenizer, tiny_bert_12: Path, tmp_path: Path) -> None:
@@ -185,7 +216,7 @@ def test_broken_directories(tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no task.json"):
         models.load(tmp_path)
     with pytest.raises(UserError, match=r"no file .*nothing.pdparams"):
-        models.new_bilstm(SHAPE, tokenizer, SINGLE, str(tmp_path / "nothing.pdparams"))
+        models.new_bilstm(SHAPE, tokenizer, SINGLE, tmp_path / "nothing.pdparams")
 
 
 def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:

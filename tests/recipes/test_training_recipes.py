@@ -261,6 +261,19 @@ def test_bilstm_with_and_without_a_teacher(
     )
     rows = json.loads((tmp_path / "distilled" / "run.json").read_text())["rows"]
     assert 24 < rows <= 24 * 4
+    small = [
+        "examples/bert_to_bilstm/quantize.py",
+        "--data_dir",
+        glue,
+        "--output_dir",
+        tmp_path / "int8",
+        "--model_dir",
+    ]
+    done = run_recipe(*small, tmp_path / "distilled", check=True)
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["float32", "int8 and float16"]
+    assert json.loads((tmp_path / "int8" / "run.json").read_text())["status"] == "complete"
+    assert "in use by a complete run" in one_line(run_recipe(*small, tmp_path / "distilled"))
+    assert "no BiLSTM" in one_line(run_recipe(*small, teacher))
     alone, distilled = models.load(tmp_path / "alone"), models.load(tmp_path / "distilled")
     assert len(distilled.tokenizer.vocab) < len(alone.tokenizer.vocab)
 
@@ -311,10 +324,27 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
     done = run_recipe(DISTILL, *common, *flags, "--min_count", 1, *QUICK, "--output_dir", tmp_path / "out", check=True)
     assert "of the student have one" in done.stderr
     assert isinstance(models.load(tmp_path / "out"), models.BiLSTM)
-    refused = run_recipe(
-        DISTILL, *common, "--min_count", 1, "--vocab_path", "v", *QUICK, "--output_dir", tmp_path / "no"
-    )
-    assert "not allowed with argument" in one_line(refused)
+    for wrong, message in (
+        (["--min_count", 1, "--vocab_path", "v"], "not allowed with argument"),
+        (["--ngram_range", 5, 1], "the fewest words come first"),
+        (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
+    ):
+        assert message in one_line(run_recipe(DISTILL, *common, *wrong, *QUICK, "--output_dir", tmp_path / "no"))
+
+
+def test_a_bilstm_with_more_text_goes_on_from_another_ones_weights(
+    run_recipe: Run, teacher: Path, glue: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "more.txt").write_text("a film without a label\n\nand one more\n")
+    flags = [
+        "--task_name", "SST-2", "--glue_dir", glue, "--teacher_dir", teacher, "--emb_dim", 8, "--hidden_size", 8, "--max_epoch", 1,
+        "--n_iter", 0, "--model_name", teacher, "--unlabelled", tmp_path / "more.txt", *QUICK,
+    ]  # fmt: skip
+    run_recipe(DISTILL, *flags, "--output_dir", tmp_path / "first", check=True)
+    assert json.loads((tmp_path / "first" / "run.json").read_text())["rows"] == 24 + 2
+    weights = tmp_path / "first" / "best_model" / "model_state"
+    done = run_recipe(DISTILL, *flags, "--init_from_ckpt", weights, "--output_dir", tmp_path / "second", check=True)
+    assert "model_state.pdopt: the optimizer starts anew" in done.stderr
 
 
 @pytest.mark.slow

@@ -25,6 +25,12 @@ def test_the_teacher_of_the_chosen_setting(tmp_path: Path) -> None:
         study.teacher_of(tmp_path / "none.json", tmp_path, "SST-2", 1)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_task_by_task_with_the_seeds_of_each(jobs: int) -> None:
+    made = study.over_seeds(lambda name, seed: f"{name} {seed}", {"rte": 3, "sst-2": 1}, 2, jobs)
+    assert list(made) == [("rte", ["rte 1", "rte 2"]), ("sst-2", ["sst-2 1"])]
+
+
 def test_rows_of_a_task_replace_those_that_it_had(tmp_path: Path, make_row, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "results.json"
     first = study.Results(path, "make it", encoder="x")

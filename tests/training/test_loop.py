@@ -215,7 +215,7 @@ def test_directories_of_others_are_left_alone(tmp_path: Path) -> None:
 def test_a_damaged_state_is_told(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
     with pytest.raises(Killed):
         train(tmp_path / "run", die_at=5)
-    (tmp_path / "run" / "last" / "optimizer.pdopt").write_bytes(b"\x80\x04")
+    (tmp_path / "run" / "last" / "model.pdopt").write_bytes(b"\x80\x04")
     with pytest.raises(UserError, match=r"the saved state .* is damaged .*--overwrite"):
         train(tmp_path / "run", resume=True)
 

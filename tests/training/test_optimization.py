@@ -7,6 +7,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from paddledistill.errors import UserError
 from paddledistill.training import optimization
 from paddledistill.training.optimization import OPTIMIZERS, Optimization
 
@@ -45,6 +46,19 @@ def test_weight_decay_spares_biases_and_norms() -> None:
         np.testing.assert_array_equal(after[name].numpy(), before[name])
 
 
+def test_a_file_that_holds_no_state_of_ours(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    network = nn.Linear(2, 2)
+    optimizer = optimization.build(Optimization(0.1), network)
+    caplog.set_level("INFO")
+    optimization.restore_file(optimizer, network, tmp_path / "none.pdopt")
+    paddle.save({"lstm_cell_0.w_0_moment1_0": paddle.ones([2])}, str(tmp_path / "theirs.pdopt"))
+    optimization.restore_file(optimizer, network, tmp_path / "theirs.pdopt")
+    assert [message.split(": ")[1] for message in caplog.messages] == ["the optimizer starts anew"] * 2
+    (tmp_path / "cut.pdopt").write_bytes(b"\x80\x04")
+    with pytest.raises(UserError, match="damaged or cut short"):
+        optimization.restore_file(optimizer, network, tmp_path / "cut.pdopt")
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_state_survives_another_order_of_parameter_names(kind: str, tmp_path: Path) -> None:
     """Paddle counts layers up over a process's life: a resumed run that built something else first has other names."""
@@ -62,7 +76,7 @@ def test_state_survives_another_order_of_parameter_names(kind: str, tmp_path: Pa
     optimizer = optimization.build(settings, first)
     for _ in range(3):
         step(first, optimizer)
-    paddle.save(optimization.state_by_structure(optimizer, first), str(tmp_path / "optimizer.pdopt"))
+    paddle.save(optimization.state_by_structure(optimizer, first), str(tmp_path / "model.pdopt"))
     weights = {name: tensor.numpy().copy() for name, tensor in first.state_dict().items()}
 
     nn.Linear(2, 2)
@@ -70,7 +84,7 @@ def test_state_survives_another_order_of_parameter_names(kind: str, tmp_path: Pa
     assert second.dense.weight.name != first.dense.weight.name
     second.set_state_dict(weights)
     resumed = optimization.build(settings, second)
-    optimization.restore_by_structure(resumed, second, paddle.load(str(tmp_path / "optimizer.pdopt")))
+    optimization.restore_file(resumed, second, tmp_path / "model.pdopt")
     step(first, optimizer)
     step(second, resumed)
     for name, tensor in first.state_dict().items():
