@@ -26,14 +26,18 @@ class Setting:
 
     learning_rate: float
     epochs: int
+    batch_size: int = 32
 
     def __str__(self) -> str:
-        return f"{self.learning_rate:.0e}".replace("e-0", "e-") + f", {self.epochs} epochs"
+        rate = f"{self.learning_rate:.0e}".replace("e-0", "e-")
+        return ", ".join(
+            [rate, *([f"batch {self.batch_size}"] if self.batch_size != 32 else []), f"{self.epochs} epochs"]
+        )
 
 
 @dataclass(frozen=True)
 class Study:
-    """A task, the metric that stands for it, and what is tried. ``save_steps``: about two evaluations an epoch at 32 rows a step."""
+    """A task, the metric that stands for it, and what is tried. ``save_steps``: about two evaluations an epoch, at 32 rows a step."""
 
     metric: str
     save_steps: int
@@ -107,11 +111,12 @@ def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Pat
     """Fine-tune once."""
     from paddledistill.report.study import folder_of
 
+    save_steps = STUDIES[name].save_steps * 32 // setting.batch_size
     return recipe.once(
         f"{name}, {setting}, seed {seed}",
         f"benchmark/glue/run_glue.py --model_name_or_path {args.model_name_or_path} --task_name {name} --max_seq_length 128 "
-        f"--batch_size 32 --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
-        f"--max_steps {args.max_steps} --save_steps {STUDIES[name].save_steps} --seed {seed}",
+        f"--batch_size {setting.batch_size} --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
+        f"--max_steps {args.max_steps} --save_steps {save_steps} --seed {seed}",
         args.output_dir / name / folder_of(str(setting)) / f"seed-{seed}",
         data_dir=args.data_dir,
     )

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,8 +25,9 @@ def check_folders(tasks: Sequence[str], data_dir: Path) -> None:
 
 
 def folder_of(setting: str) -> str:
-    """The name under which runs of a setting such as ``5e-5, 3 epochs`` are kept."""
-    return setting.replace(", ", "-x").removesuffix(" epochs")
+    """The name under which runs of a setting such as ``5e-5, batch 16, 3 epochs`` are kept: ``5e-5-b16-x3``."""
+    rate, *batch, epochs = setting.removesuffix(" epochs").split(", ")
+    return "-".join([rate, *(part.replace("batch ", "b") for part in batch), f"x{epochs}"])
 
 
 def teacher_of(settings: Path, teachers: Path, name: str, seed: int) -> Path:
@@ -37,8 +38,8 @@ def teacher_of(settings: Path, teachers: Path, name: str, seed: int) -> Path:
     """
     if not settings.is_file():
         raise UserError(f"no {settings}: benchmark/glue/figures.py makes the teachers and writes it")
-    chosen = read_json(settings)["settings"].get(get_task(name).name, {}).get("chosen", "none")
-    runs = teachers / name / folder_of(chosen)
+    chosen = read_json(settings)["settings"].get(get_task(name).name, {}).get("chosen")
+    runs = teachers / name / folder_of(chosen) if chosen else teachers / name
     there = sorted(path.parent for path in runs.glob("seed-*/best_model"))
     if not there:
         raise UserError(f"no teacher {runs}/seed-{seed}: run benchmark/glue/figures.py --tasks {name} first")
@@ -54,7 +55,9 @@ def over_seeds(
     :param tasks: how many seeds each has, at most ``most``.
     """
     wanted = [(name, seed) for name, seeds in tasks.items() for seed in range(1, 1 + min(seeds, most or seeds))]
-    made = recipe.side_by_side(lambda one: train(*one), wanted, jobs)
+    made: Iterable[Result] = recipe.side_by_side(lambda one: train(*one), wanted, jobs)
+    if jobs > 1:
+        made = list(made)  # so that nothing runs beside what measures the latency of the first ones
     for name, own in itertools.groupby(zip(wanted, made, strict=True), lambda pair: pair[0][0]):
         yield name, [result for _, result in own]
 

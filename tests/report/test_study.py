@@ -10,6 +10,13 @@ from paddledistill.report import study
 from paddledistill.tasks import get_task
 
 
+@pytest.mark.parametrize(
+    ("setting", "folder"), [("5e-5, 3 epochs", "5e-5-x3"), ("1e-4, batch 16, 10 epochs", "1e-4-b16-x10")]
+)
+def test_runs_of_a_setting_have_a_folder(setting: str, folder: str) -> None:
+    assert study.folder_of(setting) == folder
+
+
 def test_the_teacher_of_the_chosen_setting(tmp_path: Path) -> None:
     settings = tmp_path / "glue.json"
     settings.write_text(json.dumps({"settings": {"sst-2": {"chosen": "5e-5, 3 epochs"}}}))
@@ -19,6 +26,8 @@ def test_the_teacher_of_the_chosen_setting(tmp_path: Path) -> None:
         study.teacher_of(settings, tmp_path, "SST-2", 1)
     for seed in (1, 2):
         (tmp_path / "SST-2" / "5e-5-x3" / f"seed-{seed}" / "best_model").mkdir(parents=True)
+    with pytest.raises(UserError, match="no teacher .*RTE/seed-1: run"):
+        study.teacher_of(settings, tmp_path, "RTE", 1)
     found = [study.teacher_of(settings, tmp_path, "SST-2", seed).name for seed in (1, 2, 3)]
     assert found == ["seed-1", "seed-2", "seed-1"]
     with pytest.raises(UserError, match="makes the teachers"):
