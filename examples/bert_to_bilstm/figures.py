@@ -24,13 +24,15 @@ COPIES = "--whole_word_mask --p_mask 0.1 --p_pos 0.1 --p_ng 0.25"
 
 @dataclass(frozen=True)
 class Study:
-    """``copies``: drawn of each sentence. ``epochs``: over all copies. ``has_teacher``: whether there is one here."""
+    """``copies``: drawn of each sentence. ``epochs``: over all copies. ``alone_epochs``: of the student without a teacher; None: as many
+    updates as with one. ``has_teacher``: whether there is one here."""
 
     metric: str
     seeds: int
     copies: int
     epochs: int
     save_steps: int
+    alone_epochs: int | None = None
     has_teacher: bool = True
 
 
@@ -39,12 +41,13 @@ STUDIES = {
     "RTE": Study("accuracy", 3, 20, 5, 200),
     "CoLA": Study("matthews", 3, 20, 5, 400),
     "STS-B": Study("spearman", 3, 20, 5, 400),
-    "chnsenticorp": Study("accuracy", 3, 0, 10, 75, has_teacher=False),
-    "SST-2": Study("accuracy", 3, 10, 3, 1000),
+    "chnsenticorp": Study("accuracy", 3, 0, 0, 75, alone_epochs=10, has_teacher=False),
+    "SST-2": Study("accuracy", 3, 10, 3, 1000, alone_epochs=10),
 }
-# What each part is worth: on SST-2, one seed, as many updates as the base has.
-VARIANTS_TASK = "SST-2"
+# What each part is worth: on one task, one seed, with as many updates each.
+VARIANTS_TASK, VARIANTS_STEPS = "SST-2", 5000
 VARIANTS = {
+    "all three": COPIES,
     "masking alone": "--whole_word_mask --p_mask 0.1 --p_pos 0 --p_ng 0",
     "replacement by tag alone": "--p_mask 0 --p_pos 0.1 --p_ng 0",
     "n-grams alone": "--p_mask 0 --p_pos 0 --p_ng 0.25",
@@ -78,8 +81,7 @@ def main(args: argparse.Namespace) -> None:
     for name, seeds in study.over_seeds(partial(systems, args), counts, args.seeds, args.jobs):
         rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
         if name == VARIANTS_TASK:
-            base = recipe.steps_of(seeds[0][2].run_dir)
-            rows[-len(PUBLISHED) :] = [*variants(name, base, args), *rows[-len(PUBLISHED) :]]
+            rows[-len(PUBLISHED) :] = [*variants(name, args), *rows[-len(PUBLISHED) :]]
         results.put(get_task(name).name, [with_setting(row, name) for row in rows])
 
 
@@ -90,17 +92,15 @@ def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
 
     study, place = STUDIES[name], args.output_dir / name / f"seed-{seed}"
     if not study.has_teacher:
-        return [
-            System(
-                "BiLSTM", "alone", alone(name, f"--min_count 1 --max_epoch {study.epochs}", seed, place / "alone", args)
-            )
-        ]
+        flags = f"--min_count 1 --max_epoch {study.alone_epochs}"
+        return [System("BiLSTM", "alone", alone(name, flags, seed, place / "alone", args))]
     teacher = teacher_of(args.settings, args.teachers, name, seed)
     distilled = distil(name, f"{COPIES} --max_epoch {study.epochs}", seed, place / "distilled", teacher, args)
     steps = recipe.steps_of(distilled)
+    flags = f"--max_epoch {study.alone_epochs}" if study.alone_epochs else f"--max_epoch {steps} --max_steps {steps}"
     found = [
         System("teacher", "teacher", teacher),
-        System("BiLSTM", "alone", alone(name, f"--max_epoch {steps} --max_steps {steps}", seed, place / "alone", args)),
+        System("BiLSTM", "alone", alone(name, flags, seed, place / "alone", args)),
         System("BiLSTM", "distilled", distilled),
     ]
     if name == VARIANTS_TASK:
@@ -109,7 +109,7 @@ def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
     return found
 
 
-def variants(name: str, steps: int, args: argparse.Namespace) -> list[Any]:
+def variants(name: str, args: argparse.Namespace) -> list[Any]:
     """What each part is worth: rows of one seed beside the same teacher."""
     from paddledistill.report import study
     from paddledistill.report.compare import System
@@ -119,7 +119,7 @@ def variants(name: str, steps: int, args: argparse.Namespace) -> list[Any]:
 
     def variant(what: str) -> System:
         target = args.output_dir / name / "seed-1" / what.replace(" ", "-").replace(".", "")
-        flags = f"{VARIANTS[what]} --max_epoch {steps} --max_steps {steps}"
+        flags = f"{VARIANTS[what]} --max_epoch {VARIANTS_STEPS} --max_steps {VARIANTS_STEPS}"
         return System(f"BiLSTM, {what}", "distilled", distil(name, flags, 1, target, teacher, args))
 
     found = [System("teacher", "teacher", teacher), *recipe.side_by_side(variant, list(VARIANTS), args.jobs)]
@@ -159,10 +159,9 @@ def quantized(what: str, source: Path, target: Path, args: argparse.Namespace) -
 
 def with_setting(row: Any, name: str) -> Any:
     """A row that says how long its system was trained."""
-    told = {
-        "distilled": f"{STUDIES[name].copies} copies, {row['train_steps']} steps",
-        "alone": f"{row['train_steps']} steps",
-    }
+    steps = f"{row['train_steps']} steps"
+    copies = "" if "," in row["system"] else f"{STUDIES[name].copies} copies, "
+    told = {"distilled": copies + steps, "alone": steps}
     return {**row, "setting": told.get(row["role"])}
 
 

@@ -52,10 +52,10 @@ class Study:
 
 
 STUDIES = {
-    "MRPC": Study("f1", 3, 115, 10, 5, draws=5),
-    "STS-B": Study("spearman", 3, 180, 10, 5),
-    "CoLA": Study("matthews", 3, 268, 10, 5),
-    "RTE": Study("accuracy", 3, 78, 10, 5, draws=5),
+    "MRPC": Study("f1", 3, 115, 6, 4, draws=5),
+    "STS-B": Study("spearman", 3, 180, 6, 4),
+    "CoLA": Study("matthews", 3, 268, 6, 4),
+    "RTE": Study("accuracy", 3, 78, 6, 4, draws=5),
     "SST-2": Study("accuracy", 1, 500, 1, 2),
 }
 RATES = "--learning_rate 2e-4 --prediction_learning_rate 1e-4"

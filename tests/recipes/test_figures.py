@@ -84,7 +84,7 @@ def test_tinybert_with_augmentation(
     assert names == ["teacher", "", "", "augmented text", "tinybert-6l-768d-v2"]
     assert [row["role"] for row in rows[:3]] == ["teacher", "alone", "distilled"]
     assert rows[1]["train_steps"] == rows[2]["train_steps"] == 2
-    assert rows[2]["setting"] == "10 + 5 epochs" and rows[3]["setting"] == "1 + 1 epochs, N 5"
+    assert rows[2]["setting"] == "6 + 4 epochs" and rows[3]["setting"] == "1 + 1 epochs, N 5"
 
 
 @pytest.mark.slow
