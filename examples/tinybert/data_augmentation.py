@@ -79,7 +79,7 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
-    from paddledistill.data import formats, reading
+    from paddledistill.data import formats, reading, tables
     from paddledistill.errors import UserError
     from paddledistill.tasks import get_task
 
@@ -100,8 +100,8 @@ def main(args: argparse.Namespace) -> None:
         return
 
     reading.load_split(task, "train", data_dir)  # for its checks: columns, labels, empty texts
-    table = reading.read_table(train, task)
-    columns = reading.find_columns(table.header, len(table.header or table.rows[0]), task, train).texts
+    table = tables.read_table(train, task)
+    columns = tables.find_columns(table.header, len(table.header or table.rows[0]), task, train).texts
     guard = reading.held_out_guard(task, data_dir)
     safe = [row for row in table.rows if not guard.leaks([row[column] for column in columns])]
     if not safe:

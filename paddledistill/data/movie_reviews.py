@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from paddledistill import assets
+from paddledistill.data.tables import Table, write_table
 from paddledistill.errors import UserError
 from paddledistill.tasks import Example, LeakGuard, Task, normalise
 
@@ -86,11 +87,10 @@ def export(task: Task, data_dir: Path) -> Path:
 
     :raises UserError: the asset cannot be had.
     """
-    from paddledistill.data import reading
 
     folder = Path(data_dir) / task.folder
     for name, file_name in task.files.items():
         if not (folder / file_name).is_file():
             rows = [[example.text_a, str(example.label)] for example in split(task)[name]]
-            reading.write_table(folder / file_name, reading.Table(["sentence", str(task.label_column)], rows))
+            write_table(folder / file_name, Table(["sentence", str(task.label_column)], rows))
     return folder

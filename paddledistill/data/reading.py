@@ -1,6 +1,5 @@
-"""Finding and reading the files of a task, in the formats of :mod:`paddledistill.data.formats`.
+"""Finding the files of a task, and their rows as examples.
 
-Lines end in LF (CRLF is accepted), text is UTF-8 with or without a byte order mark.
 Every fault is a :class:`~paddledistill.errors.UserError` that names file and line.
 """
 
@@ -10,11 +9,11 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from paddledistill.data import download, formats, movie_reviews
+from paddledistill.data import download, movie_reviews
+from paddledistill.data.tables import Columns, find_columns, numbered_rows
 from paddledistill.errors import UserError
-from paddledistill.files import atomic_file
 from paddledistill.tasks import EMBEDDED, TASKS, Example, LeakGuard, Task, folders_named, same_name
 
 logger = logging.getLogger(__name__)
@@ -22,27 +21,6 @@ logger = logging.getLogger(__name__)
 Row = TypeVar("Row")
 
 AUGMENTED = "train_aug"
-# CoLA's train and dev files have no header, its test file has this one.
-_GLUE_TEST_HEADER = ["index", "sentence"]
-
-
-class Table(NamedTuple):
-    """A file as it is: its cells, untouched. ``header`` is None for a file without; ``bom``: it began with one."""
-
-    header: list[str] | None
-    rows: list[list[str]]
-    bom: bool = False
-
-
-class Columns(NamedTuple):
-    """Where a file keeps the texts and the label, from 0; ``label`` is None when it has none. ``width`` in columns."""
-
-    texts: tuple[int, ...]
-    label: int | None
-    width: int
-
-
-# ------------------------------------------------------------------------------------------------------- finding files
 
 
 def task_file(task: Task, split: str, data_dir: Path | None = None) -> Path:
@@ -261,7 +239,7 @@ def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
 
     :raises UserError: missing file, column or cell, a label outside the set, an empty text, undecodable bytes.
     """
-    header, total, rows, _ = _read_rows(path, task)
+    header, total, rows, _ = numbered_rows(path, task)
     columns, examples, faults = None, [], []
     indices = {label: index for index, label in enumerate(task.labels or ())}
     indices.update({alias: indices[label] for alias, label in task.label_aliases.items()})
@@ -317,86 +295,3 @@ def _label(cell: str, task: Task, indices: dict[str, int]) -> int | float:
     if not math.isfinite(score):
         raise _FaultError(f"score {cell!r} is not a number")
     return score
-
-
-def find_columns(header: list[str] | None, width: int, task: Task, path: Path, labelled: bool = True) -> Columns:
-    """Where the file at ``path``, with this header (None without) and so many columns, keeps those of ``task``.
-
-    :raises UserError: a column is not there.
-    """
-    if header is None:
-        wanted = [column for column in (*task.text_columns, task.label_column) if isinstance(column, int)]
-        needed = max(wanted if labelled else wanted[:-1]) + 1
-        if width < needed:
-            raise UserError(f"{path}:1: {width} columns instead of at least {needed}: a column is missing")
-        return Columns(tuple(wanted[:-1]), wanted[-1] if wanted[-1] < width else None, width)
-    text_columns = task.text_columns
-    if not task.header:
-        text_columns = (_GLUE_TEST_HEADER[1],)
-    missing = [column for column in text_columns if column not in header]
-    if labelled and task.label_column not in header:
-        missing.append(task.label_column)
-    if missing:
-        names = ", ".join(map(repr, missing))
-        raise UserError(
-            f"{path}:1: the header has no column {names}: {task.name} needs it; there are {', '.join(header)}"
-        )
-    texts = tuple(header.index(str(column)) for column in text_columns)
-    label = header.index(str(task.label_column)) if task.label_column in header else None
-    return Columns(texts, label, width)
-
-
-def _read_rows(path: Path, task: Task) -> tuple[list[str] | None, int, Iterator[tuple[int, list[str]]], bool]:
-    """As :class:`paddledistill.data.formats.Rows`, and whether the file began with a byte order mark."""
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        number = data.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            f"{path}:{number}: byte {data[error.start]:#04x} is not UTF-8: save the file as UTF-8"
-        ) from None
-    bom = text.startswith("\ufeff")
-    text = text.removeprefix("\ufeff")
-    if not text.strip("\r\n"):
-        raise UserError(f"{path}: is empty")
-    has_header = task.header or text.split("\n", 1)[0].rstrip("\r").split("\t") == _GLUE_TEST_HEADER
-    return *formats.of(Path(path)).read(text, path, has_header), bom
-
-
-# ---------------------------------------------------------------------------------------- tables, for what writes files
-
-
-def read_table(path: Path, task: Task) -> Table:
-    """The file's cells as they are, for rewriting; :func:`find_columns` tells where texts and label are.
-
-    As in :func:`read_rows`, the few faulty rows that a task is known for are left out.
-
-    :raises UserError: missing file, undecodable bytes, a row of another width than the header (or the first row).
-    """
-    header, total, numbered, bom = _read_rows(path, task)
-    rows, faulty, width = [], [], len(header or ())
-    for number, row in numbered:
-        width = width or len(row)
-        if len(row) == width:
-            rows.append(row)
-        else:
-            faulty.append((number, row))
-    if len(faulty) > task.faulty_rows * total:
-        number, row = faulty[0]
-        raise UserError(f"{path}:{number}: {len(row)} columns instead of {width}: correct the row")
-    return Table(header, rows, bom)
-
-
-def write_table(path: Path, table: Table) -> None:
-    """Writes a table, in the format that the file's name tells, with LF; whole or not at all. ``read_table`` gives the same table back.
-
-    :raises ValueError: a cell that the format cannot hold.
-    """
-    form = formats.of(Path(path))
-    with atomic_file(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("\ufeff" * table.bom + form.head(table.header))
-        file.writelines(form.row(row, table.header) for row in table.rows)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from paddledistill.data.reading import load_split, read_table, task_file
+from paddledistill.data.reading import load_split, task_file
+from paddledistill.data.tables import read_table
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.tasks import Example, Task

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paddledistill.data import formats, reading
+from paddledistill.data import formats, reading, tables
 from paddledistill.errors import UserError
 from paddledistill.tasks import Example, get_task
 
@@ -24,10 +24,10 @@ def own_task(directory: Path, kind: str, more: str = "") -> None:
 @pytest.mark.parametrize("kind", [".csv", ".jsonl"])
 def test_what_was_written_is_read(kind: str, tmp_path: Path) -> None:
     own_task(tmp_path, kind)
-    table = reading.Table(["mood", "text"], [["glad", text] for text in HARD])
-    reading.write_table(tmp_path / f"train{kind}", table)
+    table = tables.Table(["mood", "text"], [["glad", text] for text in HARD])
+    tables.write_table(tmp_path / f"train{kind}", table)
     task = get_task("moods", tmp_path)
-    assert reading.read_table(tmp_path / f"train{kind}", task) == table
+    assert tables.read_table(tmp_path / f"train{kind}", task) == table
     assert reading.load_split(task, "train", tmp_path) == [Example(text, None, 1) for text in HARD]
 
 

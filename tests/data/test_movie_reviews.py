@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paddledistill.data import movie_reviews, reading
+from paddledistill.data import movie_reviews, reading, tables
 from paddledistill.errors import UserError
 from paddledistill.tasks import TASKS, Example, LeakGuard, normalise
 
@@ -104,6 +104,6 @@ class TestRealSet:
     def test_augmented_rows_beside_the_exported_ones(self, tmp_path: Path):
         path = reading.augmented_file(TASK, tmp_path)
         assert path == tmp_path / "movie-reviews" / "train_aug.tsv"
-        reading.write_table(path, reading.Table(["sentence", "label"], [["a row of my own", "1"]]))
+        tables.write_table(path, tables.Table(["sentence", "label"], [["a row of my own", "1"]]))
         assert reading.load_training(TASK, tmp_path, augmented=True) == [Example("a row of my own", None, 1)]
         assert reading.load_training(TASK, path.parent, augmented=True) == [Example("a row of my own", None, 1)]

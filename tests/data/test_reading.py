@@ -1,4 +1,4 @@
-"""Finding and reading TSV files."""
+"""Finding the files of tasks, and their rows as examples."""
 
 import logging
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paddledistill.data import reading
+from paddledistill.data import reading, tables
 from paddledistill.errors import UserError
 from paddledistill.tasks import EMBEDDED, TASKS, Example, get_task
 
@@ -262,10 +262,10 @@ class TestFaults:
         with pytest.raises(UserError, match=":5: the text in column 'question2' is empty"):
             reading.read_rows(path, QQP)
         write(path, header + row * 3000 + "a?\tb?\n")
-        assert len(reading.read_table(path, QQP).rows) == 3000
+        assert len(tables.read_table(path, QQP).rows) == 3000
         write(path, header + row * 3 + "a?\tb?\n")
         with pytest.raises(UserError, match=":5: 2 columns instead of 3"):
-            reading.read_table(path, QQP)
+            tables.read_table(path, QQP)
 
     def test_unreadable(self, tmp_path: Path):
         with pytest.raises(UserError, match=r"cannot read .*: No such file"):
@@ -279,45 +279,6 @@ class TestFaults:
             Example('"a "quote\u2028in \x85 two\x0b', None, 1),
             Example(" b \r c ", None, 0),
         ]
-
-
-class TestTables:
-    @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task not in EMBEDDED])
-    def test_files_are_rewritten_byte_for_byte(self, glue_dir: Path, tmp_path: Path, name: str):
-        for split in TASKS[name].files:
-            path = reading.task_file(TASKS[name], split, glue_dir)
-            reading.write_table(tmp_path / "copy.tsv", reading.read_table(path, TASKS[name]))
-            assert (tmp_path / "copy.tsv").read_bytes().rstrip(b"\n") == path.read_bytes().rstrip(b"\n")
-
-    def test_columns(self, glue_dir: Path):
-        positions = {}
-        for name in ("mrpc", "mnli", "cola", "sst-2", "sts-b", "qqp", "qnli", "rte"):
-            task = TASKS[name]
-            path = reading.task_file(task, "train", glue_dir)
-            table = reading.read_table(path, task)
-            columns = reading.find_columns(table.header, len(table.rows[0]), task, path)
-            positions[name] = columns.texts
-            assert [table.rows[0][at] for at in columns.texts] == list(
-                reading.load_split(task, "train", glue_dir)[0].texts
-            )
-        # The columns that the originals had by number (ANCHORS).
-        assert positions == {
-            "mrpc": (3, 4), "mnli": (8, 9), "cola": (3,), "sst-2": (0,), "sts-b": (7, 8), "qqp": (3, 4), "qnli": (1, 2),
-            "rte": (1, 2),
-        }  # fmt: skip
-
-    def test_ragged_rows(self, tmp_path: Path):
-        path = write(tmp_path / "train.tsv", "sentence\tlabel\na\t1\nb\n")
-        with pytest.raises(UserError, match=r"train\.tsv:3: 1 columns instead of 2"):
-            reading.read_table(path, SST2)
-
-    @pytest.mark.parametrize("cell", ["a\tb", "a\nb", "a\r"])
-    def test_nothing_is_left_of_a_table_that_cannot_be_written(self, tmp_path: Path, cell: str):
-        path = write(tmp_path / "train_aug.tsv", "before\n")
-        with pytest.raises(ValueError, match="tab or a line break"):
-            reading.write_table(path, reading.Table(None, [["fine", "1"], ["x", cell]]))
-        assert path.read_text() == "before\n"
-        assert [child.name for child in tmp_path.iterdir()] == ["train_aug.tsv"]
 
 
 def test_labels_keep_their_order(tmp_path: Path, caplog: pytest.LogCaptureFixture):
