@@ -8,7 +8,8 @@ PYTHON ?= $(shell for python in python3.11 python3; do \
 
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --quiet --disable-pip-version-check
-PYTEST := $(RUN) -m pytest
+# A worker a core; what stands in one file runs on one of them, since its tests share what they trained.
+PYTEST := $(RUN) -m pytest --numprocesses auto --dist loadfile
 FETCH := import sys; sys.argv = ["make setup"]; from paddledistill import assets, cli; \
 	cli.run(lambda _: assets.fetch_all(), cli.Parser("fetch the embedded assets"))
 
