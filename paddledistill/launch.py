@@ -22,6 +22,9 @@ DYING_WORDS = 1.0  # seconds that a process which failed waits before it says so
 _GRACE = 5.0  # seconds that the others get to end by themselves when one of them ended with a message for the user
 _POLL = 0.05
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_PRCTL = (
+    ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+)  # looked up here, since little is safe after a fork
 _EXIT_BAD_INPUT, _EXIT_INTERRUPTED = 2, 130
 
 
@@ -61,7 +64,7 @@ def launch(processes: int, on_gpus: bool, environment: Mapping[str, str]) -> int
                 subprocess.Popen(
                     [sys.executable, *sys.argv],
                     env={**environment, **_variables(number, endpoint, endpoints, on_gpus)},
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=die_with_parent,
                     **streams,  # type: ignore[call-overload]
                 )
             )
@@ -130,9 +133,10 @@ def _free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def _die_with_parent() -> None:
-    """A process whose launcher was killed would go on for ever."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent() -> None:
+    """For ``preexec_fn``: a process whose launcher was killed would go on for ever, and keep its run directory in use."""
+    if _PRCTL:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait(running: Sequence["subprocess.Popen[Any]"], seconds: float) -> None:

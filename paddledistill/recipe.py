@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeVar
 
-from paddledistill import runtime
+from paddledistill import launch, runtime
 from paddledistill.files import read_json
 
 Item = TypeVar("Item")
@@ -53,7 +53,7 @@ def run(what: str, command: str, log: Path | None = None, **paths: Path) -> None
         flags += [f"--{name}", str(path)]
     logger.info("\n== %s\n   python %s", what, shlex.join([script, *flags]))
     arguments, jobs = [sys.executable, str(ROOT / script), *flags], _jobs.get()
-    code = jobs.call(what, arguments, log) if jobs else subprocess.run(arguments, check=False).returncode
+    code = jobs.call(what, arguments, log) if jobs else _call(arguments)
     if code:
         sys.exit(code)
 
@@ -69,6 +69,10 @@ def once(what: str, command: str, output_dir: Path, **paths: Path) -> Path:
 def steps_of(run: Path) -> int:
     """How many updates a complete run made: the student without a teacher gets as many."""
     return int(read_json(run / "run.json")["steps"])
+
+
+def _call(arguments: Sequence[str]) -> int:
+    return subprocess.run(arguments, check=False, preexec_fn=launch.die_with_parent).returncode
 
 
 class _Jobs:
@@ -88,7 +92,13 @@ class _Jobs:
             with self._lock:
                 if self._ended:
                     return _EXIT_INTERRUPTED
-                process = subprocess.Popen(arguments, env=self._environment, stdout=said, stderr=subprocess.STDOUT)
+                process = subprocess.Popen(
+                    arguments,
+                    env=self._environment,
+                    stdout=said,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=launch.die_with_parent,
+                )
                 self._running.add(process)
             code = process.wait()
         with self._lock:

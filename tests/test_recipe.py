@@ -1,6 +1,10 @@
 """Recipes that run side by side: scripts of the test's own stand for them."""
 
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,8 +69,7 @@ def test_a_failure_ends_the_others(script, tmp_path: Path, caplog: pytest.LogCap
 
     def run(name: str) -> None:
         if name == "bad":
-            while not (tmp_path / "long").exists():
-                time.sleep(0.01)
+            wait_for((tmp_path / "long").exists)
             recipe.run("bad", str(bad), log)
         recipe.run(name, f"{sleep} {tmp_path / name}", tmp_path / f"{name}.log")
 
@@ -77,3 +80,30 @@ def test_a_failure_ends_the_others(script, tmp_path: Path, caplog: pytest.LogCap
     assert time.monotonic() - started < 30
     assert not (tmp_path / "waiting").exists()
     assert caplog.messages == [f"bad ended with exit code 2: no space left (all of it in {log})"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_recipe_dies_with_what_started_it(script, tmp_path: Path, jobs: int) -> None:
+    sleep = script(
+        "sleep.py", "import os, pathlib, time; pathlib.Path('pid').write_text(str(os.getpid())); time.sleep(60)"
+    )
+    main = script(
+        "main.py",
+        f"from paddledistill import recipe\nlist(recipe.side_by_side(lambda s: recipe.run(s, s), ['{sleep}'], {jobs}))",
+    )
+    root = Path(__file__).resolve().parents[1]
+    running = subprocess.Popen([sys.executable, main], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)})
+    written = tmp_path / "pid"
+    wait_for(lambda: written.exists() and written.read_text())
+    running.kill()
+    running.wait()
+    child = int(written.read_text())
+    wait_for(lambda: not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2])
+
+
+def wait_for(what: Callable[[], object], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until
+        time.sleep(0.02)
