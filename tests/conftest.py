@@ -51,11 +51,17 @@ _HOME = tempfile.TemporaryDirectory(prefix="paddledistill-tests-")
 _isolate(Path(_HOME.name))
 _ENVIRONMENT = dict(os.environ)  # as a recipe finds it: before importing paddledistill below sets threads and the like
 
-from paddledistill import assets
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set threads and the like before any test imports paddle; not where workers run the tests, who would take them for the user's."""
+    if not config.getoption("numprocesses", None):
+        import paddledistill  # noqa: F401
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip ``@pytest.mark.assets("minilm-l6", ...)`` (no argument: all of them) where the assets have not been fetched."""
+    from paddledistill import assets
+
     for marker in item.iter_markers("assets"):
         missing = [name for name in marker.args or assets.ASSETS if assets.find(name) is None]
         if missing:
