@@ -48,11 +48,11 @@ class Study:
 # From the shortest to the longest.
 STUDIES = {
     "WNLI": Study("accuracy", 10, (Setting(5e-5, 3), Setting(1e-4, 5))),
-    "MRPC": Study("f1", 57, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(2e-4, 4))),
-    "CoLA": Study("matthews", 134, (Setting(1e-4, 5), Setting(2e-4, 5))),
-    "STS-B": Study("spearman", 90, (Setting(5e-5, 4), Setting(1e-4, 4))),
-    "RTE": Study("accuracy", 39, (Setting(5e-5, 4), Setting(1e-4, 4))),
-    "SST-2": Study("accuracy", 500, (Setting(5e-5, 2),), seeds=2),
+    "MRPC": Study("f1", 57, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(2e-4, 4), Setting(5e-5, 6, 16))),
+    "CoLA": Study("matthews", 134, (Setting(1e-4, 5), Setting(2e-4, 5), Setting(5e-5, 10))),
+    "STS-B": Study("spearman", 90, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(1e-4, 4, 16))),
+    "RTE": Study("accuracy", 39, (Setting(1e-4, 4), Setting(5e-5, 6, 16))),
+    "SST-2": Study("accuracy", 500, (Setting(5e-5, 2), Setting(3e-5, 2)), seeds=2),
 }
 
 
