@@ -25,9 +25,9 @@ def check_folders(tasks: Sequence[str], data_dir: Path) -> None:
 
 
 def folder_of(setting: str) -> str:
-    """The name under which runs of a setting such as ``5e-5, batch 16, 3 epochs`` are kept: ``5e-5-b16-x3``."""
-    rate, *batch, epochs = setting.removesuffix(" epochs").split(", ")
-    return "-".join([rate, *(part.replace("batch ", "b") for part in batch), f"x{epochs}"])
+    """The name under which runs of a setting such as ``5e-5, batch 16, clip 1, 3 epochs`` are kept: ``5e-5-b16-c1-x3``."""
+    rate, *more, epochs = setting.removesuffix(" epochs").split(", ")
+    return "-".join([rate, *(part[0] + part.split()[1] for part in more), f"x{epochs}"])
 
 
 def teacher_of(settings: Path, teachers: Path, name: str, seed: int) -> Path:

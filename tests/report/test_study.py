@@ -11,7 +11,7 @@ from paddledistill.tasks import get_task
 
 
 @pytest.mark.parametrize(
-    ("setting", "folder"), [("5e-5, 3 epochs", "5e-5-x3"), ("1e-4, batch 16, 10 epochs", "1e-4-b16-x10")]
+    ("setting", "folder"), [("5e-5, 3 epochs", "5e-5-x3"), ("1e-4, batch 16, clip 1, 10 epochs", "1e-4-b16-c1-x10")]
 )
 def test_runs_of_a_setting_have_a_folder(setting: str, folder: str) -> None:
     assert study.folder_of(setting) == folder
