@@ -127,7 +127,7 @@ class BiLSTM(Classifier):
         :param quantized: embeddings as int8 with a scale a word, all other weights as float16: a third of the bytes or less.
         """
         write_json(directory / "config.json", {"model_type": MODEL_TYPE, **asdict(self.config)})
-        state = self.state_dict()
+        state = dict(self.named_parameters())  # the state has each weight of an LSTM twice, by layer and by cell
         paddle.save(_quantized(state) if quantized else state, str(directory / PADDLE_WEIGHTS))
         self.tokenizer.save(directory)
         self.info.write(directory)

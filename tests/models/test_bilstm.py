@@ -12,6 +12,7 @@ from paddledistill.errors import UserError
 from paddledistill.files import size_in_megabytes
 from paddledistill.models import BiLSTM, BiLSTMConfig, TaskInfo
 from paddledistill.models.bilstm import take_vectors
+from paddledistill.models.weights import read_state
 from paddledistill.tasks import Example
 from paddledistill.training.feeding import to_batch
 
@@ -194,6 +195,14 @@ def test_quantized_answers_are_close_and_take_a_third_of_the_bytes(
     np.testing.assert_allclose(logits(again, texts, [0, 1, 2]), logits(model, texts, [0, 1, 2]), atol=5e-3)
     whole, small = ((tmp_path / name / "model_state.pdparams").stat().st_size for name in ("whole", "small"))
     assert small < whole / 2.5
+
+
+def test_each_weight_is_stored_once(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Paddle's state of an LSTM has all of them twice."""
+    model = models.new_bilstm(SHAPE, tokenizer, SINGLE)
+    model.save(tmp_path)
+    stored = read_state(tmp_path, (), lambda state: state)
+    assert sum(weight.size for weight in stored.values()) == models.parameters(model)
 
 
 def test_pruned_student_is_smaller_than_its_teacher(tokenizer: Tokenizer, tiny_bert_12: Path, tmp_path: Path) -> None:
