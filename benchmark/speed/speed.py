@@ -232,8 +232,9 @@ def bilstm_distillation(bench: Bench) -> Claim:
         clear_logits(bench)
         seconds, _ = bench.ours(
             "examples/bert_to_bilstm/distill.py", "--task_name", "SST-2", "--data_dir", bench.data_dir, "--teacher_dir",
-            bench.work / "teacher", "--limit", size.logits_rows, "--n_iter", 5, "--max_epoch", size.logits_epochs, "--batch_size", 128,
-            "--log_freq", 5, "--save_steps", 10**6, "--vocab_path", vocabulary, "--output_dir", target, "--overwrite",
+            bench.work / "teacher", "--limit", size.logits_rows, "--n_iter", 5, "--whole_word_mask",
+            "--max_epoch", size.logits_epochs, "--batch_size", 128, "--log_freq", 5,
+            "--save_steps", 10**6, "--vocab_path", vocabulary, "--output_dir", target, "--overwrite",
         )  # fmt: skip
         whole.append(read_json(target / "run.json")["steps"] / seconds)
         return steady(target)
