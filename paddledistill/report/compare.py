@@ -15,7 +15,7 @@ from paddledistill import models
 from paddledistill.files import read_json, size_in_megabytes
 from paddledistill.models.engine import quick_forward
 from paddledistill.report.latency import Latency, latencies
-from paddledistill.report.table import Row, retention
+from paddledistill.report.rows import Row, retention
 from paddledistill.tasks import Example, Task
 from paddledistill.training import metrics
 from paddledistill.training.evaluation import predict

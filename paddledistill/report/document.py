@@ -8,7 +8,7 @@ from typing import Any
 from paddledistill.files import atomic_file, read_json, write_json
 from paddledistill.report import html
 from paddledistill.report.compare import Comparison, System, disagreements
-from paddledistill.report.table import aggregate, results
+from paddledistill.report.rows import aggregate, results
 from paddledistill.tasks import Task
 from paddledistill.training.run_directory import read_metrics
 

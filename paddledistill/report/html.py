@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from paddledistill.report import table
+from paddledistill.report.rows import score
 
 TEMPLATE, RUN_TEMPLATE = "report.html.jinja", "run.html.jinja"
 
@@ -99,7 +100,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": table.score, "decimal": table.decimal, "count": table.count, "duration": duration}
+    environment.filters |= {"score": score, "decimal": table.decimal, "count": table.count, "duration": duration}
     return environment
 
 

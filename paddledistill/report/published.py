@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast, get_type_hints
 
-from paddledistill.report.table import Row
+from paddledistill.report.rows import Row
 
 # Whose the figures of a system are, where it is not PaddleNLP.
 _AUTHORS = {"MiniLM-L6-H384": "its authors'"}

@@ -11,7 +11,8 @@ from paddledistill.data.reading import load_dev_sets
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.report import compare, published
-from paddledistill.report.table import Row, aggregate, results, text_table
+from paddledistill.report.rows import Row, aggregate, results
+from paddledistill.report.table import text_table
 from paddledistill.tasks import Task, folders_named, get_task
 
 Result = TypeVar("Result")

@@ -1,120 +1,17 @@
-"""Result rows, and the tables that are made of them.
+"""Tables of result rows: the same rows give the table in the terminal, in the READMEs and in the report."""
 
-A row is one figure of one system: the schema of ``docs/results/*.json``. Scores, their spread, ``retention`` and ``baseline`` are in
-points of 100; latency in milliseconds; sizes in millions of bytes. Nothing here is measured: the same rows give the table in the
-terminal, in the READMEs and in the report.
-"""
-
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TypeVar, cast
+
+from paddledistill.report.rows import Row, SpeedRow, score
+from paddledistill.report.summary import summary
 
 NOTHING = "–"  # a hyphen would be a bullet in reStructuredText
 _T = TypeVar("_T")
 
 
-class Row(TypedDict):
-    """One metric of one system on one split; ``None`` where it does not apply or was not published.
-
-    ``setting``: what of its training is worth a column, such as learning rate and epochs.
-    """
-
-    task: str
-    system: str
-    role: str
-    split: str
-    metric: str
-    values: list[float]
-    mean: float
-    std: float | None
-    retention: float | None
-    baseline: float | None
-    parameters: int | None
-    megabytes: float | None
-    latency_ms: float | None
-    latency_ms_batch_32: float | None
-    speed_up: float | None
-    speed_up_batch_32: float | None
-    minutes: float | None
-    train_rows: int | None
-    train_steps: int | None
-    setting: str | None
-    command: str
-
-
-class SpeedRow(TypedDict):
-    """A figure of speed beside a peer's, medians of ``repeats`` turns; see benchmark/speed/speed.py.
-
-    ``ratio``: times faster than the peer. ``floor``: the same work at the best rate of matrix products, in the row's unit.
-    """
-
-    claim: str
-    ours: float
-    peer: float | None
-    peer_name: str | None
-    ratio: float | None
-    unit: str
-    repeats: int
-    floor: float | None
-    of_floor: float | None
-    command: str
-
-
-def aggregate(seeds: Sequence[Sequence[Row]]) -> list[Row]:
-    """Join the rows of several seeds, one row for each task, system, role, split and metric, in the order of the first seed.
-
-    ``values`` holds one figure a seed, ``std`` is the sample standard deviation (``None`` for one seed), ``retention`` is the mean over
-    the teacher's mean; latency, speed-up and minutes are means; the command is the first seed's.
-
-    :param seeds: the rows of each seed, as ``compare`` gives them.
-    :raises ValueError: a seed lacks a row that another has.
-    """
-    keyed = [{_key(row): row for row in rows} for rows in seeds]
-    if not keyed:
-        return []
-    for number, rows in enumerate(keyed[1:], start=2):
-        if rows.keys() != keyed[0].keys():
-            differing = sorted(set(rows) ^ set(keyed[0]))
-            raise ValueError(
-                f"seed number {number} does not have the rows of the first: {differing[0]} is in one of them only"
-            )
-    joined = [_join([rows[key] for rows in keyed]) for key in keyed[0]]
-    teachers = {(row["task"], row["split"], row["metric"]): row["mean"] for row in joined if row["role"] == "teacher"}
-    for row in joined:
-        row["retention"] = retention(row["mean"], teachers.get((row["task"], row["split"], row["metric"])))
-    return joined
-
-
-def retention(score: float, teacher: float | None) -> float | None:
-    """Share of the teacher's score that is kept, in points of 100; ``None`` without a teacher to compare with."""
-    return round(100 * score / teacher, 2) if teacher else None
-
-
-def results(
-    rows: Sequence[Row],
-    *,
-    command: str,
-    machine: Mapping[str, Any],
-    versions: Mapping[str, str],
-    date: str,
-    **more: Any,
-) -> dict[str, Any]:
-    """The content of ``docs/results/NAME.json``.
-
-    :param date: ISO date of the measurement. :param more: further facts, such as the conditions of the latency.
-    """
-    return {
-        "command": command,
-        "machine": dict(machine),
-        "versions": dict(versions),
-        "date": date,
-        **more,
-        "rows": list(rows),
-    }
-
-
 def text_table(rows: Sequence[Row] | Sequence[SpeedRow]) -> str:
-    """An aligned plain-text table for the terminal, with a line below that says how to read it."""
+    """An aligned plain-text table for the terminal, with what they come to and how to read them below."""
     header, body, below = _content(rows)
     widths = _widths(header, body)
     lines = [_line(header, widths), "  ".join("-" * width for width in widths)]
@@ -135,7 +32,7 @@ def _content(rows: Sequence[Row] | Sequence[SpeedRow]) -> tuple[list[str], list[
     if rows and "claim" in rows[0]:
         return *speed_cells(cast(Sequence[SpeedRow], rows)), SPEED_CAPTION
     own = cast(Sequence[Row], rows)
-    return *cells(own), caption(own)
+    return *cells(own), "\n\n".join(filter(None, [summary(own), caption(own)]))
 
 
 SPEED_CAPTION = (
@@ -175,9 +72,10 @@ def caption(rows: Sequence[Row]) -> str:
     several = f"{seeds[0]} to {seeds[-1]}" if seeds[0] < seeds[-1] else seeds[-1]
     spread = "one seed" if seeds[-1] < 2 else f"mean ± standard deviation over {several} seeds"
     others = "Published: figures of others, not run here. " if any(row["role"] == "published" for row in rows) else ""
+    gain = "Gain: above a constant answer. " if len({row["task"] for row in rows}) > 1 else ""
     return (
-        f"Scores in points of 100, {spread}. {others}Kept: share of the teacher's score. MB: the model directory, in millions of bytes. "
-        "ms and speed-up: at batch 1 / at batch 32."
+        f"Scores in points of 100, {spread}. {others}{gain}Kept: share of the teacher's score. "
+        "MB: the model directory, in millions of bytes. ms and speed-up: at batch 1 / at batch 32."
     )
 
 
@@ -205,7 +103,7 @@ def _cells_of_one(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         body.append(["majority answer", NOTHING, *scores, *[NOTHING] * (1 + len(_COSTS))])
     for system, role in _distinct((row["system"], row["role"]) for row in rows):
         own = {(row["split"], row["metric"]): row for row in rows if (row["system"], row["role"]) == (system, role)}
-        scores = [score(own.get(column)) for column in columns]
+        scores = [score(own[column]) if column in own else NOTHING for column in columns]
         main = _main_row(own, columns[-1][0])
         body.append([system, role, *scores, main.get("setting") or NOTHING, *_costs(main)])
     return header, body
@@ -213,7 +111,7 @@ def _cells_of_one(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
 
 def _cells_of_tasks(rows: Sequence[Row], tasks: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     """The first line of a task is what a constant answer is worth."""
-    header = ["Task", "Metric", "System", "Role", "Score", "Setting", *_COSTS]
+    header = ["Task", "Metric", "System", "Role", "Score", "Gain", "Setting", *_COSTS]
     body = []
     for task in tasks:
         of_task = [row for row in rows if row["task"] == task]
@@ -221,20 +119,13 @@ def _cells_of_tasks(rows: Sequence[Row], tasks: Sequence[str]) -> tuple[list[str
             own = [row for row in of_task if (row["split"], row["metric"]) == (split, metric)]
             what = [task, f"{split} {metric}"]
             for baseline in _distinct(row["baseline"] for row in own if row["baseline"] is not None):
-                constant = [decimal(baseline), NOTHING, *[NOTHING] * len(_COSTS)]
+                constant = [decimal(baseline), *[NOTHING] * (2 + len(_COSTS))]
                 body.append([*what, "constant answer", NOTHING, *constant])
             body += [
-                [*what, row["system"], row["role"], score(row), row.get("setting") or NOTHING, *_costs(row)]
+                [*what, row["system"], row["role"], score(row), _gain(row), row.get("setting") or NOTHING, *_costs(row)]
                 for row in own
             ]
     return header, body
-
-
-def score(row: Row | None) -> str:
-    """``86.8``, or ``86.8 ± 0.3`` where there are several seeds."""
-    if row is None:
-        return NOTHING
-    return f"{row['mean']:.1f}" if row["std"] is None else f"{row['mean']:.1f} ± {row['std']:.1f}"
 
 
 def decimal(value: float | None, suffix: str = "") -> str:
@@ -261,43 +152,26 @@ def both(first: float | None, second: float | None, suffix: str = "") -> str:
     return f"{decimal(first, suffix)} / {decimal(second, suffix)}"
 
 
-def _key(row: Row) -> tuple[str, str, str, str, str]:
-    return row["task"], row["system"], row["role"], row["split"], row["metric"]
-
-
-def _join(rows: Sequence[Row]) -> Row:
-    joined = rows[0].copy()
-    values = [value for row in rows for value in row["values"]]
-    joined["values"] = values
-    joined["mean"] = round(statistics.fmean(values), 4)
-    joined["std"] = round(statistics.stdev(values), 4) if len(values) > 1 else None
-    joined["latency_ms"] = _mean(row["latency_ms"] for row in rows)
-    joined["latency_ms_batch_32"] = _mean(row["latency_ms_batch_32"] for row in rows)
-    joined["speed_up"] = _mean(row["speed_up"] for row in rows)
-    joined["speed_up_batch_32"] = _mean(row["speed_up_batch_32"] for row in rows)
-    joined["minutes"] = _mean(row["minutes"] for row in rows)
-    return joined
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(statistics.fmean(known), 4) if known else None
-
-
 def _main_row(own: Mapping[tuple[str, str], Row], split: str) -> Row:
     """The row whose retention stands for the system: the first metric of the last split."""
     return next((row for (row_split, _), row in own.items() if row_split == split), next(iter(own.values())))
 
 
 def _costs(row: Row) -> list[str]:
+    beside_teacher = row["role"] != "teacher"  # whose own share is all and whose speed-up is none
     return [
-        decimal(row["retention"]),
+        decimal(row["retention"] if beside_teacher else None),
         count(row["parameters"]),
         decimal(row["megabytes"]),
         both(row["latency_ms"], row["latency_ms_batch_32"]),
-        both(row["speed_up"], row["speed_up_batch_32"], "x"),
+        both(row["speed_up"], row["speed_up_batch_32"], "x") if beside_teacher else NOTHING,
         decimal(row["minutes"]),
     ]
+
+
+def _gain(row: Row) -> str:
+    """How far above a constant answer."""
+    return NOTHING if row["baseline"] is None else f"{row['mean'] - row['baseline']:+.1f}"
 
 
 def _rst(cell: str) -> str:

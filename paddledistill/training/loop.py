@@ -255,6 +255,9 @@ def _write_model(directory: Path, model: Classifier, run: RunDirectory, step: in
     )
 
 
+_STATE_FILES = ("model.pdparams", "model.pdopt", "state.json")
+
+
 def _write_state(directory: Path, model: nn.Layer, movers: tuple[Any, Any], state: _State) -> None:
     optimizer, scaler = movers
     paddle.save(model.state_dict(), str(directory / "model.pdparams"))
@@ -276,9 +279,9 @@ def _restore(run: RunDirectory, model: nn.Layer, optimizer: Any, scaler: Any) ->
         scaler.load_state_dict(moved["scaler"])
         state = _State(**read_json(last / "state.json"))
     except (OSError, ValueError, EOFError, TypeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"the saved state {last} is damaged ({type(error).__name__}): --overwrite starts the run again"
-        ) from error
+        missing = [name for name in _STATE_FILES if not (last / name).is_file()]
+        what = f"lacks {', '.join(missing)}" if missing else f"is damaged ({type(error).__name__})"
+        raise UserError(f"the saved state {last} {what}: --overwrite starts the run again") from error
     run.rewind(state.step)
     logger.info("going on at step %d of %s", state.step, run.path)
     return state

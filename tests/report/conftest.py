@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paddledistill.report.table import Row
+from paddledistill.report.rows import Row
 from paddledistill.tasks import Example, Task, get_task
 
 GOOD = [
@@ -102,3 +102,25 @@ def make_row() -> Callable[..., Row]:
         return Row(**{**row, **fields})  # type: ignore[typeddict-item]
 
     return make
+
+
+SEEDS = ([86.0, 84.0], [88.0, 85.0], [87.0, 86.5])  # teacher, student
+
+
+@pytest.fixture
+def seeds(make_row):
+    return [
+        [
+            make_row(teacher, latency_ms=8.0 + number),
+            make_row(
+                student,
+                system="BiLSTM",
+                role="distilled",
+                retention=1.0,
+                latency_ms=0.5,
+                speed_up=16.0,
+                minutes=2.0 + number,
+            ),
+        ]
+        for number, (teacher, student) in enumerate(SEEDS)
+    ]

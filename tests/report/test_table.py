@@ -1,73 +1,11 @@
-"""Rows of several seeds, and tables in text and reStructuredText."""
-
-import statistics
-
-import pytest
+"""Tables in text and reStructuredText."""
 
 from paddledistill.report import table
-
-SEEDS = ([86.0, 84.0], [88.0, 85.0], [87.0, 86.5])  # teacher, student
-
-
-@pytest.fixture
-def seeds(make_row):
-    return [
-        [
-            make_row(teacher, latency_ms=8.0 + number),
-            make_row(
-                student,
-                system="BiLSTM",
-                role="distilled",
-                retention=1.0,
-                latency_ms=0.5,
-                speed_up=16.0,
-                minutes=2.0 + number,
-            ),
-        ]
-        for number, (teacher, student) in enumerate(SEEDS)
-    ]
-
-
-def test_aggregate_joins_the_seeds(seeds):
-    teacher, student = table.aggregate(seeds)
-    assert student["values"] == [84.0, 85.0, 86.5]
-    assert student["mean"] == pytest.approx(statistics.fmean([84.0, 85.0, 86.5]), abs=1e-4)
-    assert student["std"] == pytest.approx(statistics.stdev([84.0, 85.0, 86.5]), abs=1e-4)  # of a sample: n - 1
-    assert student["retention"] == pytest.approx(100 * student["mean"] / 87.0, abs=0.01)
-    assert teacher["retention"] == 100.0
-    assert teacher["latency_ms"] == pytest.approx(9.0)
-    assert student["minutes"] == pytest.approx(3.0)
-
-
-def test_aggregate_of_one_seed_has_no_spread(seeds):
-    teacher, _ = table.aggregate(seeds[:1])
-    assert teacher["std"] is None
-    assert teacher["values"] == [86.0]
-
-
-def test_aggregate_leaves_its_input_alone(seeds):
-    table.aggregate(seeds)
-    assert seeds[0][0]["values"] == [86.0]
-
-
-def test_aggregate_refuses_seeds_of_different_systems(seeds):
-    with pytest.raises(ValueError, match="seed number 2 .*BiLSTM"):
-        table.aggregate([seeds[0], seeds[1][:1]])
-
-
-def test_results_have_the_published_schema(seeds):
-    content = table.results(
-        table.aggregate(seeds), command="make demo", machine={"cpu": "x"}, versions={"numpy": "1"}, date="2026-11-21"
-    )
-    assert list(content) == ["command", "machine", "versions", "date", "rows"]
-    assert {
-        "task", "system", "role", "split", "metric", "values", "mean", "std", "retention", "baseline", "parameters", "megabytes",
-        "latency_ms", "minutes", "command",
-    } <= set(content["rows"][0])  # fmt: skip
+from paddledistill.report.rows import aggregate
 
 
 def test_text_table_is_aligned(seeds):
-    lines = table.text_table(table.aggregate(seeds)).splitlines()
+    lines = table.text_table(aggregate(seeds)).splitlines()
     assert [line.split()[0] for line in lines[:5]] == [
         "System",
         "-" * len("majority answer"),
@@ -81,10 +19,11 @@ def test_text_table_is_aligned(seeds):
     assert lines[4][column:].startswith("85.2 ± 1.3")
     assert "over 3 seeds" in lines[-1]
     assert "16.0x / 1.0x" in lines[4]
+    assert "100.0" not in lines[3]  # what the teacher keeps of itself is not said
 
 
 def test_one_seed_is_said(seeds):
-    text = table.text_table(table.aggregate(seeds[:1]))
+    text = table.text_table(aggregate(seeds[:1]))
     assert "one seed" in text
     assert "±" not in text
 
@@ -104,19 +43,21 @@ def test_several_tasks_have_a_line_for_each_metric(make_row):
     )  # fmt: skip
     rows = [make_row(), make_row(60.0, task="rte", setting="5e-5, 3 epochs", values=[59.0, 61.0], std=1.4), published]
     header, body = table.cells(rows)
-    assert header[:6] == ["Task", "Metric", "System", "Role", "Score", "Setting"]
-    assert [row[:6] for row in body] == [
-        ["sst-2", "test accuracy", "constant answer", table.NOTHING, "50.9", table.NOTHING],
-        ["sst-2", "test accuracy", "teacher", "teacher", "80.0", table.NOTHING],
-        ["rte", "test accuracy", "constant answer", table.NOTHING, "50.9", table.NOTHING],
-        ["rte", "test accuracy", "teacher", "teacher", "60.0 ± 1.4", "5e-5, 3 epochs"],
-        ["rte", "test accuracy", "BERT", "published", "61.5", table.NOTHING],
+    assert header[:7] == ["Task", "Metric", "System", "Role", "Score", "Gain", "Setting"]
+    assert [row[:7] for row in body] == [
+        ["sst-2", "test accuracy", "constant answer", table.NOTHING, "50.9", table.NOTHING, table.NOTHING],
+        ["sst-2", "test accuracy", "teacher", "teacher", "80.0", "+29.1", table.NOTHING],
+        ["rte", "test accuracy", "constant answer", table.NOTHING, "50.9", table.NOTHING, table.NOTHING],
+        ["rte", "test accuracy", "teacher", "teacher", "60.0 ± 1.4", "+9.1", "5e-5, 3 epochs"],
+        ["rte", "test accuracy", "BERT", "published", "61.5", table.NOTHING, table.NOTHING],
     ]
-    assert "1 to 2 seeds. Published: figures of others, not run here." in table.caption(rows)
+    assert "1 to 2 seeds. Published: figures of others, not run here. Gain: above a constant answer." in table.caption(
+        rows
+    )
 
 
 def test_rst_table_keeps_every_cell_below_its_rule(seeds):
-    rows = table.aggregate(seeds)
+    rows = aggregate(seeds)
     lines = table.rst_table(rows).splitlines()
     rules = [line for line in lines if line.startswith("=")]
     assert len(set(rules)) == 1 and len(rules) == 3
@@ -129,6 +70,18 @@ def test_rst_table_keeps_every_cell_below_its_rule(seeds):
         assert all(
             line[start - 1 : start] in ("", " ") and line[start : start + 1] not in ("", " ") for start in starts
         ), line
+
+
+def test_what_the_rows_come_to_stands_below_them(make_row):
+    rows = [
+        make_row(90.0),
+        make_row(70.0, role="alone", system="BiLSTM"),
+        make_row(75.0, role="distilled", system="BiLSTM"),
+    ]
+    for text in (table.text_table(rows), table.rst_table(rows)):
+        *_, said, empty, caption = text.splitlines()
+        assert said.startswith("BiLSTM: distilled is above alone")
+        assert (empty, caption) == ("", table.caption(rows))
 
 
 def test_rst_markup_in_a_name_is_escaped(make_row):

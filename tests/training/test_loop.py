@@ -218,6 +218,9 @@ def test_a_damaged_state_is_told(train: Callable[..., EncoderClassifier], tmp_pa
     (tmp_path / "run" / "last" / "model.pdopt").write_bytes(b"\x80\x04")
     with pytest.raises(UserError, match=r"the saved state .* is damaged .*--overwrite"):
         train(tmp_path / "run", resume=True)
+    (tmp_path / "run" / "last" / "model.pdopt").unlink()
+    with pytest.raises(UserError, match=r"the saved state .* lacks model.pdopt: --overwrite"):
+        train(tmp_path / "run", resume=True)
 
 
 def test_accumulated_batches_are_one_step(train: Callable[..., EncoderClassifier], tmp_path: Path) -> None:
