@@ -109,7 +109,7 @@ def test_bilstm_with_and_without_a_teacher(
     assert [(row["task"], row["system"], row["role"], row["setting"]) for row in rows] == [
         ("rte", "teacher", "teacher", None),
         ("rte", "BiLSTM", "alone", "2 steps"),
-        ("rte", "BiLSTM", "distilled", "20 copies, 2 steps"),
+        ("rte", "BiLSTM", "distilled", "10 copies, 2 steps"),
         ("chnsenticorp", "BiLSTM", "alone", "2 steps"),
         ("chnsenticorp", "BiLSTM", "published", None),
         ("chnsenticorp", "BiLSTM, distilled", "published", None),
