@@ -128,7 +128,7 @@ def test_what_each_part_is_worth_is_said_in_flags_that_there_are() -> None:
     figures, distill = (module(f"examples/bert_to_bilstm/{name}.py") for name in ("figures", "distill"))
     for flags in figures.VARIANTS.values():
         distill.build_parser().parse_args(
-            f"--task_name a --teacher_dir b --output_dir c {figures.SHAPE} {flags}".split()
+            f"--task_name a --teacher_dir b --output_dir c {figures.SHAPE} {figures.VARIANTS_SHAPE} {flags}".split()
         )
     figures, distill = (module(f"examples/tinybert/{name}.py") for name in ("figures", "task_distill"))
     for flags in figures.ABLATIONS.values():
