@@ -55,7 +55,7 @@ STUDIES = {
     ),
     "STS-B": Study("spearman", 90, (Setting(5e-5, 4), Setting(1e-4, 4), Setting(1e-4, 4, 16), Setting(1e-4, 8))),
     "RTE": Study("accuracy", 39, (Setting(1e-4, 4), Setting(5e-5, 6, 16), Setting(3e-5, 10, 16))),
-    "SST-2": Study("accuracy", 500, (Setting(5e-5, 2), Setting(3e-5, 2)), seeds=2),
+    "SST-2": Study("accuracy", 500, (Setting(5e-5, 2), Setting(3e-5, 2), Setting(1e-4, 2)), seeds=2),
 }
 
 
