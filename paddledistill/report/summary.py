@@ -1,7 +1,7 @@
 """What a table over several tasks comes to: on which of them distillation helped, and how much of the teacher is kept on average."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from paddledistill.report.rows import Row, score
 
@@ -54,16 +54,16 @@ def _of_student(system: str, alone: Mapping[str, Row], distilled: Mapping[str, R
 
 
 def _kept(distilled: Mapping[str, Row]) -> str:
-    shares = {task: row["retention"] for task, row in distilled.items() if row["retention"] is not None}
+    shares = {task: kept for task, row in distilled.items() if (kept := row["retention"]) is not None}
     own = [task for task in shares if distilled[task]["metric"] != _APART]
     apart = [f"{shares[task]:.1f} % on {task}" for task in shares if task not in own]
     if len(own) < 2:
         return ""
-    mean = statistics.fmean(shares[task] for task in own if shares[task] is not None)
+    mean = statistics.fmean(shares[task] for task in own)
     beside = f" (and {_listed(apart)})" if apart else ""
     return f"It keeps {mean:.1f} % of the teacher on average over {_listed(own)}{beside}."
 
 
-def _listed(items: Iterable[str]) -> str:
-    *first, last = [*items] or [""]
+def _listed(items: Sequence[str]) -> str:
+    *first, last = items or [""]
     return f"{', '.join(first)} and {last}" if first else last

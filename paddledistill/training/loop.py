@@ -260,10 +260,10 @@ _STATE_FILES = ("model.pdparams", "model.pdopt", "state.json")
 
 def _write_state(directory: Path, model: nn.Layer, movers: tuple[Any, Any], state: _State) -> None:
     optimizer, scaler = movers
-    paddle.save(model.state_dict(), str(directory / "model.pdparams"))
-    moved = {"optimizer": state_by_structure(optimizer, model), "scaler": scaler.state_dict()}
-    paddle.save(moved, str(directory / "model.pdopt"))
-    write_json(directory / "state.json", vars(state))
+    weights, moved, counted = (directory / name for name in _STATE_FILES)
+    paddle.save(model.state_dict(), str(weights))
+    paddle.save({"optimizer": state_by_structure(optimizer, model), "scaler": scaler.state_dict()}, str(moved))
+    write_json(counted, vars(state))
 
 
 def _restore(run: RunDirectory, model: nn.Layer, optimizer: Any, scaler: Any) -> _State:
@@ -272,14 +272,15 @@ def _restore(run: RunDirectory, model: nn.Layer, optimizer: Any, scaler: Any) ->
     if last is None:
         run.rewind(0)
         return _State()
+    files = weights, moving, counted = [last / name for name in _STATE_FILES]
     try:
-        model.set_state_dict(paddle.load(str(last / "model.pdparams")))
-        moved = paddle.load(str(last / "model.pdopt"))
+        model.set_state_dict(paddle.load(str(weights)))
+        moved = paddle.load(str(moving))
         restore_by_structure(optimizer, model, moved["optimizer"])
         scaler.load_state_dict(moved["scaler"])
-        state = _State(**read_json(last / "state.json"))
+        state = _State(**read_json(counted))
     except (OSError, ValueError, EOFError, TypeError, json.JSONDecodeError) as error:
-        missing = [name for name in _STATE_FILES if not (last / name).is_file()]
+        missing = [file.name for file in files if not file.is_file()]
         what = f"lacks {', '.join(missing)}" if missing else f"is damaged ({type(error).__name__})"
         raise UserError(f"the saved state {last} {what}: --overwrite starts the run again") from error
     run.rewind(state.step)
