@@ -48,7 +48,7 @@ tables: $(VENV)/.installed ## render the tables of the READMEs from docs/results
 	$(RUN) docs/render_tables.py
 
 clean: ## remove runs/, the demo's teachers and caches of tools; keeps .venv and the fetched assets
-	rm -rf runs pretrained_models/movie-reviews pretrained_models/movie-reviews-full build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf runs pretrained_models/movie-reviews* build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv too (the assets stay in ~/.cache/paddledistill)

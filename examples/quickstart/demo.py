@@ -7,6 +7,8 @@ skipped, a killed one goes on where it was: run the same command again.
 
 import argparse
 import logging
+import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -184,7 +186,7 @@ def report(places: Sequence[Places], output: Path, args: argparse.Namespace, siz
     splits = {split: load_split(task, split) for split in ("dev", "test")}
     splits = {split: spread(rows, size.held_out or len(rows)) for split, rows in splits.items()}
     comparisons = [compare.compare(systems(at), splits, task, repeats=size.repeats) for at in places]
-    try_it = f'python -m paddledistill.predict {places[0].tinybert} "a film that is worth every minute"'
+    try_it = f'{os.path.relpath(sys.executable)} -m paddledistill.predict {places[0].tinybert} "a film that is worth every minute"'
     train = len(load_split(task, "train"))
     content = document.gather(
         comparisons,
