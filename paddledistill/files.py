@@ -1,11 +1,12 @@
 """Files and directories that are either whole or not there, and digests of what they hold."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Give a temporary directory to fill; it takes ``path``'s place at the end, or vanishes on an error."""
+    """Give a temporary directory to fill; it takes ``path``'s place at the end, or vanishes on an error.
+
+    An older directory is moved aside before it is deleted, so that none is ever seen half-deleted. Where another process has filled
+    ``path`` meanwhile, its directory stays: it may be in use already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial, former = (path.with_name(f".{path.name}.{os.getpid()}{kind}.part") for kind in ("", ".former"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    replaces = path.exists()
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
+        if replaces:
+            with suppress(FileNotFoundError):  # moved by another process that replaces it
+                os.replace(path, former)
+        try:
+            os.replace(partial, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
