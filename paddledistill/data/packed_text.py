@@ -18,6 +18,7 @@ from paddledistill.data.reading import digest_examples
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Layout, Tokenizer
 from paddledistill.errors import UserError
+from paddledistill.journal import Journal
 from paddledistill.tasks import Example, LeakGuard
 
 logger = logging.getLogger(__name__)
@@ -60,9 +61,10 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
     key = total.hexdigest()
     target = assets.cache_dir() / "text" / key[:32]
     if not parallel.agreed(target.is_dir):
-        if parallel.is_main():
-            _pack(corpus, tokenizer, guarded, target)
-        parallel.barrier()
+        with Journal(target.with_suffix(".parts"), key, resume=False, wait=True):
+            if parallel.is_main() and not target.is_dir():  # not by the command that was waited for
+                _pack(corpus, tokenizer, guarded, target)
+            parallel.barrier()
     train, held_out = (np.load(target / f"{name}.npy", mmap_mode="r") for name in ("train", "held_out"))
     logger.info("%s: %d tokens to train on, %d held out (%s)", corpus, len(train), len(held_out), target)
     return Streams(train, held_out, key)

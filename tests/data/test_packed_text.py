@@ -2,6 +2,10 @@
 
 import gzip
 import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +58,32 @@ def test_streams_hold_all_text_once_and_are_made_once(
     assert made.stat().st_mtime_ns == before
     (source / "a.txt").write_text("another text\n")
     assert packed(source, tokenizer, []).key != streams.key
+
+
+def test_a_second_command_waits_for_the_first(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = corpus(tmp_path / "text")
+    begun, may_go_on, ids = threading.Event(), threading.Event(), tokenizer.ids
+
+    def slowly(texts: Sequence[str]) -> list[list[int]]:
+        begun.set()
+        may_go_on.wait(30)
+        return ids(texts)
+
+    tokenizer.ids = slowly
+    with caplog.at_level("INFO"), ThreadPoolExecutor(2) as commands:
+        first = commands.submit(packed, source, tokenizer, [])
+        assert begun.wait(30)
+        second = commands.submit(packed, source, tokenizer, [])
+        deadline = time.monotonic() + 30
+        while "waiting for another command" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+        may_go_on.set()
+        np.testing.assert_array_equal(first.result().train, second.result().train)
+    assert "waiting for another command" in caplog.text
+    assert caplog.text.count("paragraphs, 0 dropped") == 1
+    assert len(list((tmp_path / "home" / "text").iterdir())) == 1
 
 
 def test_held_out_articles_are_never_trained_on(tmp_path: Path, tokenizer: Tokenizer) -> None:
