@@ -3,12 +3,20 @@
 import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: two commands in one directory do not notice each other there
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -48,6 +56,31 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def lock(path: Path, wait: bool = False) -> IO[str]:
+    """Hold ``path``, whose directory is made, until what is returned is closed.
+
+    :param wait: until another command lets go of it. It may delete the file as it does so, and the directory.
+    :raises BlockingIOError: if another command holds it, and one is not to wait.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+        if not fcntl:
+            return stream
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                stream.close()
+                raise
+            logger.info("waiting for another command that computes the same (%s)", path.parent)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                return stream
+        stream.close()
 
 
 def write_json(path: Path, content: Any) -> None:

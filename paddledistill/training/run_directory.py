@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
-from paddledistill.files import atomic_directory, point, read_json, write_json
+from paddledistill.files import atomic_directory, lock, point, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -143,8 +143,12 @@ class RunDirectory:
         parallel.barrier()  # the others read only what is left now
 
     def _begin(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        try:
+            self._lock = lock(self.path / ".lock")
+        except BlockingIOError:
+            raise UserError(
+                f"output directory {self.path} is in use by another process: wait for it, or choose another"
+            ) from None
         if self._overwrite:
             self._clear()
         for partial in self.path.glob(".*.part"):  # of a process that was killed while it wrote
@@ -160,19 +164,6 @@ class RunDirectory:
     def processes(self) -> int:
         """How many the run began with: with ``batch_size`` they say how many rows a step has."""
         return int(self.content.get("processes", 1))
-
-    def _take_lock(self) -> None:
-        self._lock = (self.path / ".lock").open("w")
-        try:
-            import fcntl
-        except ImportError:  # Windows: two runs in one directory are not noticed there
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"output directory {self.path} is in use by another process: wait for it, or choose another"
-            ) from None
 
     def release(self) -> None:
         """Let others have the directory; a process that ends does so by itself."""
