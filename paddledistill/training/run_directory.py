@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
-from paddledistill.files import atomic_directory, lock, point, read_json, write_json
+from paddledistill.files import atomic_directory, atomic_file, lock, point, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -225,11 +225,10 @@ class RunDirectory:
         if not parallel.is_main():
             return
         records = [record for record in read_metrics(self.path) if record["step"] <= step]
-        (self.path / METRICS_FILE).unlink(missing_ok=True)
+        with atomic_file(self.path / METRICS_FILE) as partial:
+            partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         shutil.rmtree(self.path / "visualdl", ignore_errors=True)
         for record in records:
-            with (self.path / METRICS_FILE).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record) + "\n")
             self._plot(record)
 
     def save_model(self, step: int, fill: Callable[[Path], None], is_best: bool, keep: int) -> None:
