@@ -34,15 +34,13 @@ LAST = "last"
 BINS = 30  # of a histogram
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+# What may differ when a run goes on: how it is shown and kept, on what it computes, and where it and its results are.
 _NOT_COMPARED = {
-    "resume",
-    "overwrite",
-    "logging_steps",
-    "save_total_limit",
-    "device",
-    "n_cpu",
-    "n_gpu",
-}  # what may differ when a run goes on
+    *("resume", "overwrite", "logging_steps", "save_total_limit"),
+    *("device", "n_cpu", "n_gpu"),
+    *("output_dir", "results", "weights", "predict_dir"),
+    "seeds",  # of the runs beside it; its own is compared
+}
 
 
 @dataclass(frozen=True)
