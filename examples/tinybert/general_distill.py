@@ -82,10 +82,10 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
-    from paddledistill import files, models, runtime
+    from paddledistill import models, runtime
     from paddledistill.data.packed_text import packed
-    from paddledistill.data.plain_text import text_files
-    from paddledistill.data.reading import held_out_rows
+    from paddledistill.data.plain_text import digest_text
+    from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.distill import objectives
     from paddledistill.distill.layer_maps import layer_map
     from paddledistill.distill.teacher import targets
@@ -96,9 +96,9 @@ def main(args: argparse.Namespace) -> None:
     learns_words = args.mlm_weight + args.soft_mlm_weight > 0
     if not learns_words and not args.embedding_weight + args.hidden_weight + args.attention_weight:
         raise UserError("all weights are 0: nothing would be learned")
+    inputs = {"teacher": models.identify(args.teacher_path), "corpus": digest_text(args.corpus)}
     guarded = held_out_rows(args.data_dir)
-    inputs = {"teacher": models.identify(args.teacher_path), "guarded rows": str(len(guarded))}
-    inputs |= {f"text {path.name}": files.digest(path) for path in text_files(args.corpus)}
+    inputs["guarded rows"] = digest_examples(guarded)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:

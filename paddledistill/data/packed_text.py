@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from paddledistill import assets, files, parallel, progress
 from paddledistill.data.datasets import Dataset
-from paddledistill.data.plain_text import read_articles, text_files
+from paddledistill.data.plain_text import digest_text, read_articles
 from paddledistill.data.reading import digest_examples
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Layout, Tokenizer
@@ -55,10 +55,8 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
     :param guarded: rows that no paragraph to train on may hold; paragraphs that do are left out.
     :raises UserError: if there is no text.
     """
-    total = hashlib.sha256(f"train guarded {tokenizer.key} {digest_examples(guarded)} {HELD_OUT_EVERY}".encode())
-    for path in text_files(corpus):
-        total.update(files.digest(path).encode())
-    key = total.hexdigest()
+    parts = tokenizer.key, digest_examples(guarded), HELD_OUT_EVERY, digest_text(corpus)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()
     target = assets.cache_dir() / "text" / key[:32]
     if not parallel.agreed(target.is_dir):
         with Journal(target.with_suffix(".parts"), key, resume=False, wait=True):

@@ -1,6 +1,7 @@
 """examples/tinybert/general_distill.py on a tiny teacher and made-up text: shapes, resume, words, and what comes of the result."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,8 +50,12 @@ def text(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
 
 
 def test_a_narrower_student_learns_and_resumes(run_recipe: Run, tiny_bert: Path, text: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for name in "ab":
+        (corpus / name).mkdir(parents=True)
+        shutil.copy(text, corpus / name / "text.txt")
     command = [
-        GENERAL, "--teacher_path", tiny_bert, "--corpus", text, "--num_hidden_layers", 2, "--hidden_size", 8, "--num_attention_heads", 2,
+        GENERAL, "--teacher_path", tiny_bert, "--corpus", corpus, "--num_hidden_layers", 2, "--hidden_size", 8, "--num_attention_heads", 2,
         "--intermediate_size", 16, "--learning_rate", 3e-3, "--max_steps", 16, *QUICK,
     ]  # fmt: skip
     run_recipe(*command, "--output_dir", tmp_path / "whole", check=True)
@@ -61,6 +66,9 @@ def test_a_narrower_student_learns_and_resumes(run_recipe: Run, tiny_bert: Path,
 
     again = run_recipe(*command, "--output_dir", tmp_path / "whole", "--resume", check=True)
     assert "already done" in again.stderr
+    (corpus / "a" / "text.txt").write_text("something else")
+    other = run_recipe(*command, "--output_dir", tmp_path / "whole", "--resume")
+    assert other.returncode == 2 and "corpus was" in other.stderr
     student = models.plain_encoder(str(tmp_path / "whole"))
     assert (student.num_layers, student.config.hidden_size) == (2, 8)
     assert not any("projections" in name for name in student.network.state_dict())
