@@ -20,13 +20,15 @@ from paddledistill.errors import UserError
 
 logger = logging.getLogger("general_distill")
 
+SHAPE = {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 1200}
+
 
 def build_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(
         __doc__ or "",
         epilog="example: general_distill.py --corpus wikipedia.txt --num_hidden_layers 4 --hidden_size 312 --intermediate_size 1200 "
-        "--layer_map uniform --max_steps 5000 --output_dir runs/tinybert-4x312",
+        "--max_steps 5000 --output_dir runs/tinybert-4x312",
     )
     teacher = parser.add_argument_group("teacher")
     teacher.add_argument(
@@ -39,14 +41,14 @@ def build_parser() -> cli.Parser:
     student.add_argument(
         "--init_from_layers", type=cli.int_list, help="start from these layers of the teacher, from 0, e.g. 1,3,5"
     )
-    student.add_argument(
-        "--num_hidden_layers", type=cli.positive_int, default=4, help="depth of a student with new weights"
+    meanings = (
+        "depth of a student with new weights",
+        "its width",
+        "its attention heads",
+        "width of its feed-forward layers",
     )
-    student.add_argument("--hidden_size", type=cli.positive_int, default=312, help="its width")
-    student.add_argument("--num_attention_heads", type=cli.positive_int, default=12, help="its attention heads")
-    student.add_argument(
-        "--intermediate_size", type=cli.positive_int, default=1200, help="width of its feed-forward layers"
-    )
+    for (name, default), meaning in zip(SHAPE.items(), meanings, strict=True):
+        student.add_argument(f"--{name}", type=cli.positive_int, help=f"{meaning} (default: {default})")
     student.add_argument("--dropout", type=cli.probability, default=0.0, help="in the student")
     text = parser.add_argument_group("text")
     text.add_argument(
@@ -59,12 +61,15 @@ def build_parser() -> cli.Parser:
         type=Path,
         help="GLUE files whose dev and test sentences must not be in the text",
     )
-    text.add_argument("--max_seq_length", type=cli.positive_int, default=128, help="tokens a row")
+    text.add_argument(
+        "--max_seq_length", type=cli.positive_int, default=128, help="tokens a row of text, special ones included"
+    )
     text.add_argument(
         "--held_out_rows", type=cli.positive_int, default=256, help="rows of held-out articles to measure on"
     )
     terms = parser.add_argument_group("losses")
     cli.add_matching_flags(terms)
+    parser.set_defaults(layer_map="uniform")  # fits any depths
     terms.add_argument(
         "--mlm_weight", type=cli.non_negative_float, default=0.0, help="of guessing masked words of the text"
     )
@@ -72,9 +77,9 @@ def build_parser() -> cli.Parser:
         "--soft_mlm_weight",
         type=cli.non_negative_float,
         default=0.0,
-        help="of guessing them as the teacher does, softened by --T",
+        help="of guessing them as the teacher does, both softened by --T",
     )
-    terms.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of that")
+    terms.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of --soft_mlm_weight")
     cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=3e-4, epochs=1))
     cli.add_run_flags(parser, seed=42)
     return parser
@@ -96,6 +101,7 @@ def main(args: argparse.Namespace) -> None:
     learns_words = args.mlm_weight + args.soft_mlm_weight > 0
     if not learns_words and not args.embedding_weight + args.hidden_weight + args.attention_weight:
         raise UserError("all weights are 0: nothing would be learned")
+    take_shape(args)
     inputs = {"teacher": models.identify(args.teacher_path), "corpus": digest_text(args.corpus)}
     guarded = held_out_rows(args.data_dir)
     inputs["guarded rows"] = digest_examples(guarded)
@@ -108,6 +114,8 @@ def main(args: argparse.Namespace) -> None:
     teacher = read_teacher(args)
     student = new_student(args, teacher, learns_words)
     layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
+    pairs = ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)
+    logger.info("student layer <- teacher layer: %s", pairs)
     layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
     objectives.project_to(student, teacher, layers, args.projection == "shared")
     objectives.check_comparable(student, teacher, layers)
@@ -131,6 +139,18 @@ def main(args: argparse.Namespace) -> None:
         lambda: mean_losses(objective, student, held_out),
     )
     run.finish(result, rows=len(train_set))
+
+
+def take_shape(args: argparse.Namespace) -> None:
+    """Fill in the shape of a student with new weights wherever the command line says nothing.
+
+    :raises UserError: for a shape beside --init_from_layers, which has its own.
+    """
+    given = [name for name in SHAPE if getattr(args, name) is not None]
+    if args.init_from_layers and given:
+        raise UserError(f"--{given[0]} is for a student with new weights: leave it or --init_from_layers out")
+    if not args.init_from_layers:
+        vars(args).update({name: default for name, default in SHAPE.items() if name not in given})
 
 
 def read_teacher(args: argparse.Namespace) -> Any:

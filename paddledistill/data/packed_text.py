@@ -155,8 +155,11 @@ class PackedText(Dataset):
 def count_rows(tokens: int, layout: Layout, length: int, limit: int | None) -> int:
     """How many rows a stream fills, one of each kind at a time.
 
-    :raises UserError: if it does not fill a row of each kind.
+    :raises UserError: if it does not fill a row of each kind, or a row has no room for a token of each text.
     """
+    least = layout.special(True) + 2
+    if length < least:
+        raise UserError(f"--max_seq_length {length} leaves no room for two texts in a row: give at least {least}")
     pairs = tokens // (2 * length - layout.special(False) - layout.special(True))
     if pairs == 0:
         raise UserError(f"{tokens} tokens of text are too few for rows of {length}: give more text")

@@ -55,14 +55,15 @@ def test_a_narrower_student_learns_and_resumes(run_recipe: Run, tiny_bert: Path,
         (corpus / name).mkdir(parents=True)
         shutil.copy(text, corpus / name / "text.txt")
     command = [
-        GENERAL, "--teacher_path", tiny_bert, "--corpus", corpus, "--num_hidden_layers", 2, "--hidden_size", 8, "--num_attention_heads", 2,
+        GENERAL, "--teacher_path", tiny_bert, "--corpus", corpus, "--num_hidden_layers", 3, "--hidden_size", 8, "--num_attention_heads", 2,
         "--intermediate_size", 16, "--learning_rate", 3e-3, "--max_steps", 16, *QUICK,
     ]  # fmt: skip
-    run_recipe(*command, "--output_dir", tmp_path / "whole", check=True)
+    done = run_recipe(*command, "--output_dir", tmp_path / "whole", check=True)
+    assert "student layer <- teacher layer: 1:1, 2:3, 3:4\n" in done.stderr
     held_out = [line["loss"] for line in read_metrics(tmp_path / "whole") if line["kind"] == "eval"]
     assert held_out[-1] < 0.95 * held_out[0]
     names = {name for line in read_metrics(tmp_path / "whole") for name in line}
-    assert {"hidden_0", "hidden_1", "hidden_2", "attention_0", "attention_1"} <= names
+    assert {"hidden_0", "hidden_1", "hidden_2", "hidden_3", "attention_0", "attention_1", "attention_2"} <= names
 
     again = run_recipe(*command, "--output_dir", tmp_path / "whole", "--resume", check=True)
     assert "already done" in again.stderr
@@ -70,7 +71,7 @@ def test_a_narrower_student_learns_and_resumes(run_recipe: Run, tiny_bert: Path,
     other = run_recipe(*command, "--output_dir", tmp_path / "whole", "--resume")
     assert other.returncode == 2 and "corpus was" in other.stderr
     student = models.plain_encoder(str(tmp_path / "whole"))
-    assert (student.num_layers, student.config.hidden_size) == (2, 8)
+    assert (student.num_layers, student.config.hidden_size) == (3, 8)
     assert not any("projections" in name for name in student.network.state_dict())
     classifier = models.new_encoder_classifier(str(tmp_path / "whole"), models.TaskInfo("sst-2", ("0", "1"), False, 24))
     np.testing.assert_array_equal(
@@ -121,6 +122,8 @@ def test_it_learns_words_and_can_augment(
         (["--embedding_weight", 0, "--hidden_weight", 0, "--attention_weight", 0], "all weights are 0"),
         (["--num_attention_heads", 3], "3 attention heads do not divide a hidden size of 8"),
         (["--max_seq_length", 600], "--max_seq_length 600 is beyond the 512 positions"),
+        (["--max_seq_length", 4], "--max_seq_length 4 leaves no room for two texts in a row: give at least 5"),
+        (["--init_from_layers", "1,3"], "--num_hidden_layers is for a student with new weights"),
         (["--corpus", "nowhere"], "no text file nowhere"),
         (["--soft_mlm_weight", 1], "has no masked-LM head"),
     ],
