@@ -3,7 +3,8 @@
 
 The output of the embeddings, hidden states and attention of the student learn the teacher's. The result is an encoder to start
 task_distill.py or run_glue.py from. With --mlm_weight or --soft_mlm_weight it also learns to guess masked words, from the text or
-from the teacher's own guesses, and can serve data_augmentation.py as masked language model.
+from the teacher's own guesses, and can serve data_augmentation.py as masked language model; of a teacher that guesses,
+--init_from_layers takes the masked-LM head too.
 
 Text is UTF-8, a paragraph a line, a blank line between articles: a file, a .gz, or a directory of them. It is tokenised once, into a
 file that later runs map from disk. Every hundredth article is held out, and the loss on it chooses the best model.
@@ -171,14 +172,12 @@ def read_teacher(args: argparse.Namespace) -> Any:
 
 
 def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> Any:
-    """Layers of the teacher, or new weights; with a new masked-LM head where it is to learn words."""
+    """Layers of the teacher and its masked-LM head, or new weights; with a new head where it lacks one and is to learn words."""
     from paddledistill import models
-    from paddledistill.models.masked_lm import with_new_head
+    from paddledistill.models.masked_lm import MaskedLM, with_new_head
 
     if args.init_from_layers:
-        student = models.keep_layers(
-            models.plain_encoder(args.teacher_path, args.teacher_model_type), args.init_from_layers, args.dropout
-        )
+        student = models.keep_layers(teacher, args.init_from_layers, args.dropout)
     else:
         student = models.new_plain_encoder(
             teacher,
@@ -188,7 +187,7 @@ def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> A
             args.intermediate_size,
             args.dropout,
         )
-    return with_new_head(student) if learns_words else student
+    return with_new_head(student) if learns_words and not isinstance(student, MaskedLM) else student
 
 
 def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: bool) -> tuple[Any, Any]:

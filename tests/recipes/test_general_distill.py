@@ -112,7 +112,10 @@ def test_it_learns_words_and_can_augment(
     run_recipe(*command, "--output_dir", tmp_path / "run", check=True)
     names = {name for line in read_metrics(tmp_path / "run") for name in line}
     assert ("soft_mlm" in names, "mlm" in names) == (bool(soft), True)
-    assert masked_lm(best_model(tmp_path / "run")).num_layers == 1
+    teacher, student = masked_lm(tiny_masked_lm), masked_lm(best_model(tmp_path / "run"))
+    assert student.num_layers == 1
+    heads = [model.network.state_dict()["cls.predictions.transform.weight"].numpy() for model in (teacher, student)]
+    assert np.allclose(*heads, atol=0.01) == bool(soft), "that of a teacher who guesses is where the student starts"
     assert "data_augmentation.py" in (best_model(tmp_path / "run") / "README.md").read_text()
 
 
