@@ -92,9 +92,7 @@ class Classifier(nn.Layer):
         """The shape in a few words."""
         raise NotImplementedError
 
-    def encode(
-        self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
-    ) -> Dataset:
+    def encode(self, examples: Sequence[Example], max_seq_length: int | None = None) -> Dataset:
         """Tokenise ``examples`` the way this model wants them."""
         raise NotImplementedError
 

@@ -73,11 +73,9 @@ class EncoderModel(Classifier):
         """For example ``bert 6x384``."""
         return f"{self.kind} {self.num_layers}x{self.config.hidden_size}"
 
-    def encode(
-        self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
-    ) -> Dataset:
+    def encode(self, examples: Sequence[Example], max_seq_length: int | None = None) -> Dataset:
         """``[CLS] a [SEP] (b [SEP])`` as wordpiece ids."""
-        return encode_for_bert(examples, self.tokenizer, max_seq_length or self.max_seq_length, cache)
+        return encode_for_bert(examples, self.tokenizer, max_seq_length or self.max_seq_length)
 
     def inputs(self, batch: Batch) -> dict[str, paddle.Tensor]:
         """A batch as the network takes it."""
