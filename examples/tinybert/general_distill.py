@@ -201,7 +201,7 @@ def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: boo
             text.held_out, vocab, length, args.seed, args.held_out_rows
         )
     given = teacher.tokenizer, args.max_seq_length, args.seed
-    return pack_rows(text.train, text.key, *given), pack_rows(text.held_out, text.key, *given, args.held_out_rows)
+    return pack_rows(text.train, *given), pack_rows(text.held_out, *given, args.held_out_rows)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Layout, Tokenizer
 from paddledistill.tasks import Example
 
-# Part of every key: raise it when the same inputs give other arrays than before.
+# Part of every key, by which a teacher's logits are stored: raise it when the same inputs give other arrays than before.
 _VERSION = 1
 _CHUNK = 8192
 
@@ -63,11 +63,10 @@ class Ragged:
 class Dataset(ABC):
     """Tokenised examples.
 
-    ``key``: SHA-256 (hex) of all that shapes the batches; ``columns``: further arrays with one entry a row (labels,
-    ...), added to each batch by their name; ``pad_id``: what fills the rows of a batch.
+    ``columns``: further arrays with one entry a row (labels, ...), added to each batch by their name; ``pad_id``: what
+    fills the rows of a batch.
     """
 
-    key: str
     columns: Mapping[str, NDArray[Any]]
     pad_id: int
 
@@ -96,19 +95,18 @@ class Dataset(ABC):
         array = np.ascontiguousarray(array)
         if len(array) != len(self):
             raise ValueError(f"column {name!r} has {len(array)} rows, the dataset {len(self)}")
-        digest = hashlib.sha256(f"{self.key} {name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.data if array.size else b"")
-        return replace(self, key=digest.hexdigest(), columns={**self.columns, name: array})
+        return replace(self, columns={**self.columns, name: array})
 
 
 @dataclass(frozen=True)
 class BertDataset(Dataset):
     """Rows ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, or as another ``layout`` has it; ``first``: how many tokens are segment
-    0's, int32 [rows].
+    0's, int32 [rows]; ``key``: SHA-256 (hex) of all that shapes them.
 
     Batches: input_ids, token_type_ids, attention_mask, all int64 [B, T].
     """
 
+    key: str
     sequences: Ragged = field(repr=False)
     first: NDArray[np.int32] = field(repr=False)
     layout: Layout
@@ -134,11 +132,12 @@ class BertDataset(Dataset):
 
 @dataclass(frozen=True)
 class BilstmDataset(Dataset):
-    """Rows without special tokens, the two texts of a pair apart.
+    """Rows without special tokens, the two texts of a pair apart; ``key`` as of :class:`BertDataset`.
 
     Batches: input_ids int64 [B, T], lengths int64 [B], and for pairs input_ids_b, lengths_b.
     """
 
+    key: str
     sequences: Ragged = field(repr=False)
     sequences_b: Ragged | None = field(repr=False)
 
@@ -153,6 +152,9 @@ class BilstmDataset(Dataset):
         if self.sequences_b is not None:
             inputs["input_ids_b"], inputs["lengths_b"] = self.sequences_b.padded(rows, self.pad_id)
         return inputs
+
+
+Encoded = BertDataset | BilstmDataset
 
 
 def encode_for_bert(
@@ -188,7 +190,7 @@ def encode_for_bert(
                 first[-1] = lengths[-1]
         tokens.append(np.array(joined, np.int32))
     key, sequences = _key("bert", examples, tokenizer, max_seq_length), Ragged.of(tokens, lengths)
-    return BertDataset(key, _labels(examples), tokenizer.pad_id, sequences, np.array(first, np.int32), layout)
+    return BertDataset(_labels(examples), tokenizer.pad_id, key, sequences, np.array(first, np.int32), layout)
 
 
 def encode_for_bilstm(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> BilstmDataset:
@@ -212,7 +214,7 @@ def encode_for_bilstm(examples: Sequence[Example], tokenizer: Tokenizer, max_seq
             lengths += map(len, rows)
         sides.append(Ragged.of(tokens, lengths))
     key = _key("bilstm", examples, tokenizer, max_seq_length)
-    return BilstmDataset(key, _labels(examples), tokenizer.pad_id, sides[0], sides[1] if is_pair else None)
+    return BilstmDataset(_labels(examples), tokenizer.pad_id, key, sides[0], sides[1] if is_pair else None)
 
 
 def _longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:

@@ -1,6 +1,5 @@
 """Running text as rows for masked language modelling (Devlin et al., arXiv 1810.04805, section 3.1 and appendix A)."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -75,5 +74,4 @@ def mask_text(
     """
     layout = Layout((vocab.index("[CLS]"),), (vocab.index("[SEP]"),), (vocab.index("[SEP]"),))
     rows = count_rows(len(stream), layout, length, limit)
-    key = hashlib.sha256(stream.tobytes() + repr((length, seed, rows, list(vocab))).encode()).hexdigest()
-    return MaskedText(key, {}, vocab.index("[PAD]"), stream, layout, rows, length, seed, vocab)
+    return MaskedText({}, vocab.index("[PAD]"), stream, layout, rows, length, seed, vocab)

@@ -46,7 +46,6 @@ class Streams:
 
     train: NDArray[np.int32]
     held_out: NDArray[np.int32]
-    key: str
 
 
 def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example]) -> Streams:
@@ -65,7 +64,7 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
             parallel.barrier()
     train, held_out = (np.load(target / f"{name}.npy", mmap_mode="r") for name in ("train", "held_out"))
     logger.info("%s: %d tokens to train on, %d held out (%s)", corpus, len(train), len(held_out), target)
-    return Streams(train, held_out, key)
+    return Streams(train, held_out)
 
 
 def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example], target: Path) -> None:
@@ -168,7 +167,6 @@ def count_rows(tokens: int, layout: Layout, length: int, limit: int | None) -> i
 
 def pack_rows(
     stream: NDArray[np.int32],
-    key: str,
     tokenizer: Tokenizer | SubwordTokenizer,
     length: int,
     seed: int,
@@ -176,10 +174,9 @@ def pack_rows(
 ) -> PackedText:
     """Rows from running text.
 
-    :param stream: token ids, one dimension; ``key`` tells one from another. :param length: tokens a row, special ones included.
+    :param stream: token ids, one dimension. :param length: tokens a row, special ones included.
     :param limit: make no more than this many rows.
     :raises UserError: if the stream does not fill a row of each kind.
     """
     rows = count_rows(len(stream), tokenizer.layout, length, limit)
-    total = hashlib.sha256(f"{key} {length} {seed} {rows}".encode()).hexdigest()
-    return PackedText(total, {}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)
+    return PackedText({}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)
