@@ -1,4 +1,4 @@
-"""Files and directories that are either whole or not there, and digests of what they hold."""
+"""Files and directories that are either whole or not there, locks on them, and digests of what they hold."""
 
 import errno
 import hashlib

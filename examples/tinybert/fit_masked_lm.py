@@ -82,8 +82,8 @@ def main(args: argparse.Namespace) -> None:
     runtime.start(args.device, args.seed, args.amp)
     tokenizer = Tokenizer.from_directory(encoder)
     text = packed(Path(args.corpus), tokenizer, guarded)
-    rows = mask_text(text.train, tokenizer.vocab, args.max_seq_length, args.seed)
-    held_out_set = mask_text(text.held_out, tokenizer.vocab, args.max_seq_length, args.seed, args.held_out_rows)
+    rows = mask_text(text.train, tokenizer, args.max_seq_length, args.seed)
+    held_out_set = mask_text(text.held_out, tokenizer, args.max_seq_length, args.seed, args.held_out_rows)
     model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=len(tokenizer.vocab)))
     result = loop.train(
         model,

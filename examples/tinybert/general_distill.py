@@ -195,13 +195,9 @@ def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: boo
     from paddledistill.data.masked_text import mask_text
     from paddledistill.data.packed_text import pack_rows
 
-    if learns_words:
-        vocab, length = teacher.tokenizer.vocab, args.max_seq_length
-        return mask_text(text.train, vocab, length, args.seed), mask_text(
-            text.held_out, vocab, length, args.seed, args.held_out_rows
-        )
+    rows: Any = mask_text if learns_words else pack_rows
     given = teacher.tokenizer, args.max_seq_length, args.seed
-    return pack_rows(text.train, *given), pack_rows(text.held_out, *given, args.held_out_rows)
+    return rows(text.train, *given), rows(text.held_out, *given, args.held_out_rows)
 
 
 if __name__ == "__main__":

@@ -151,20 +151,6 @@ class PackedText(Dataset):
         return ids, segments, np.flatnonzero(holds_text)
 
 
-def count_rows(tokens: int, layout: Layout, length: int, limit: int | None) -> int:
-    """How many rows a stream fills, one of each kind at a time.
-
-    :raises UserError: if it does not fill a row of each kind, or a row has no room for a token of each text.
-    """
-    least = layout.special(True) + 2
-    if length < least:
-        raise UserError(f"--max_seq_length {length} leaves no room for two texts in a row: give at least {least}")
-    pairs = tokens // (2 * length - layout.special(False) - layout.special(True))
-    if pairs == 0:
-        raise UserError(f"{tokens} tokens of text are too few for rows of {length}: give more text")
-    return 2 * pairs if limit is None else min(limit, 2 * pairs)
-
-
 def pack_rows(
     stream: NDArray[np.int32],
     tokenizer: Tokenizer | SubwordTokenizer,
@@ -176,7 +162,13 @@ def pack_rows(
 
     :param stream: token ids, one dimension. :param length: tokens a row, special ones included.
     :param limit: make no more than this many rows.
-    :raises UserError: if the stream does not fill a row of each kind.
+    :raises UserError: if the stream does not fill a row of each kind, or a row has no room for a token of each text.
     """
-    rows = count_rows(len(stream), tokenizer.layout, length, limit)
+    single, double = (tokenizer.layout.special(is_pair) for is_pair in (False, True))
+    if length < double + 2:
+        raise UserError(f"--max_seq_length {length} leaves no room for two texts in a row: give at least {double + 2}")
+    pairs = len(stream) // (2 * length - single - double)
+    if pairs == 0:
+        raise UserError(f"{len(stream)} tokens of text are too few for rows of {length}: give more text")
+    rows = 2 * pairs if limit is None else min(limit, 2 * pairs)
     return PackedText({}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)
