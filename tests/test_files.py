@@ -1,5 +1,7 @@
 """Whole or not there; links replaced in one step; digests of names and contents."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,31 @@ def test_a_failed_directory_leaves_the_old_one(tmp_path: Path) -> None:
         (partial / "other").write_text("new")
     assert [file.name for file in path.iterdir()] == ["other"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_that_another_process_fills_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with files.atomic_directory(path) as partial:
+        (partial / "weights").write_text("late")
+        path.mkdir()
+        (path / "weights").write_text("early")
+    assert (path / "weights").read_text() == "early", "it may be in use"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_that_replace_a_directory_at_once(tmp_path: Path) -> None:
+    script = """if True:
+        import sys, pathlib
+        from paddledistill import files
+        for number in range(200):
+            with files.atomic_directory(pathlib.Path(sys.argv[1])) as partial:
+                for name in "abcdefgh":
+                    (partial / name).write_text("whole")
+    """
+    command = [sys.executable, "-c", script, tmp_path / "model"]
+    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[1] for process in running] == [""] * 3
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [*"abcdefgh", "model"]
 
 
 def test_point(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import files, models, parallel, runtime
     from paddledistill.data.masked_text import mask_text
     from paddledistill.data.packed_text import packed
-    from paddledistill.data.plain_text import text_files
-    from paddledistill.data.reading import held_out_rows
+    from paddledistill.data.plain_text import digest_text
+    from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.data.tokenization import Tokenizer
     from paddledistill.errors import UserError
     from paddledistill.models import masked_lm as mlm
@@ -72,10 +72,9 @@ def main(args: argparse.Namespace) -> None:
     positions = read_config(encoder).get("max_position_embeddings", 512)
     if args.max_seq_length > positions:
         raise UserError(f"--max_seq_length {args.max_seq_length} is beyond the {positions} positions of {encoder}")
-    text_files(Path(args.corpus))  # before anything slow
+    inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": digest_text(Path(args.corpus))}
     guarded = held_out_rows(args.data_dir and Path(args.data_dir))
-    inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": files.digest(Path(args.corpus))}
-    inputs["guarded rows"] = str(len(guarded))
+    inputs["guarded rows"] = digest_examples(guarded)
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
         logger.info("already done: %s", run.path)
@@ -83,8 +82,8 @@ def main(args: argparse.Namespace) -> None:
     runtime.start(args.device, args.seed, args.amp)
     tokenizer = Tokenizer.from_directory(encoder)
     text = packed(Path(args.corpus), tokenizer, guarded)
-    rows = mask_text(text.train, tokenizer.vocab, args.max_seq_length, args.seed)
-    held_out_set = mask_text(text.held_out, tokenizer.vocab, args.max_seq_length, args.seed, args.held_out_rows)
+    rows = mask_text(text.train, tokenizer, args.max_seq_length, args.seed)
+    held_out_set = mask_text(text.held_out, tokenizer, args.max_seq_length, args.seed, args.held_out_rows)
     model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=len(tokenizer.vocab)))
     result = loop.train(
         model,

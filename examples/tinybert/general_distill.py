@@ -3,7 +3,8 @@
 
 The output of the embeddings, hidden states and attention of the student learn the teacher's. The result is an encoder to start
 task_distill.py or run_glue.py from. With --mlm_weight or --soft_mlm_weight it also learns to guess masked words, from the text or
-from the teacher's own guesses, and can serve data_augmentation.py as masked language model.
+from the teacher's own guesses, and can serve data_augmentation.py as masked language model; of a teacher that guesses,
+--init_from_layers takes the masked-LM head too.
 
 Text is UTF-8, a paragraph a line, a blank line between articles: a file, a .gz, or a directory of them. It is tokenised once, into a
 file that later runs map from disk. Every hundredth article is held out, and the loss on it chooses the best model.
@@ -20,13 +21,15 @@ from paddledistill.errors import UserError
 
 logger = logging.getLogger("general_distill")
 
+SHAPE = {"num_hidden_layers": 4, "hidden_size": 312, "num_attention_heads": 12, "intermediate_size": 1200}
+
 
 def build_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(
         __doc__ or "",
         epilog="example: general_distill.py --corpus wikipedia.txt --num_hidden_layers 4 --hidden_size 312 --intermediate_size 1200 "
-        "--layer_map uniform --max_steps 5000 --output_dir runs/tinybert-4x312",
+        "--max_steps 5000 --output_dir runs/tinybert-4x312",
     )
     teacher = parser.add_argument_group("teacher")
     teacher.add_argument(
@@ -39,14 +42,14 @@ def build_parser() -> cli.Parser:
     student.add_argument(
         "--init_from_layers", type=cli.int_list, help="start from these layers of the teacher, from 0, e.g. 1,3,5"
     )
-    student.add_argument(
-        "--num_hidden_layers", type=cli.positive_int, default=4, help="depth of a student with new weights"
+    meanings = (
+        "depth of a student with new weights",
+        "its width",
+        "its attention heads",
+        "width of its feed-forward layers",
     )
-    student.add_argument("--hidden_size", type=cli.positive_int, default=312, help="its width")
-    student.add_argument("--num_attention_heads", type=cli.positive_int, default=12, help="its attention heads")
-    student.add_argument(
-        "--intermediate_size", type=cli.positive_int, default=1200, help="width of its feed-forward layers"
-    )
+    for (name, default), meaning in zip(SHAPE.items(), meanings, strict=True):
+        student.add_argument(f"--{name}", type=cli.positive_int, help=f"{meaning} (default: {default})")
     student.add_argument("--dropout", type=cli.probability, default=0.0, help="in the student")
     text = parser.add_argument_group("text")
     text.add_argument(
@@ -59,12 +62,15 @@ def build_parser() -> cli.Parser:
         type=Path,
         help="GLUE files whose dev and test sentences must not be in the text",
     )
-    text.add_argument("--max_seq_length", type=cli.positive_int, default=128, help="tokens a row")
+    text.add_argument(
+        "--max_seq_length", type=cli.positive_int, default=128, help="tokens a row of text, special ones included"
+    )
     text.add_argument(
         "--held_out_rows", type=cli.positive_int, default=256, help="rows of held-out articles to measure on"
     )
     terms = parser.add_argument_group("losses")
     cli.add_matching_flags(terms)
+    parser.set_defaults(layer_map="uniform")  # fits any depths
     terms.add_argument(
         "--mlm_weight", type=cli.non_negative_float, default=0.0, help="of guessing masked words of the text"
     )
@@ -72,9 +78,9 @@ def build_parser() -> cli.Parser:
         "--soft_mlm_weight",
         type=cli.non_negative_float,
         default=0.0,
-        help="of guessing them as the teacher does, softened by --T",
+        help="of guessing them as the teacher does, both softened by --T",
     )
-    terms.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of that")
+    terms.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of --soft_mlm_weight")
     cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=3e-4, epochs=1))
     cli.add_run_flags(parser, seed=42)
     return parser
@@ -82,10 +88,10 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
-    from paddledistill import files, models, runtime
+    from paddledistill import models, runtime
     from paddledistill.data.packed_text import packed
-    from paddledistill.data.plain_text import text_files
-    from paddledistill.data.reading import held_out_rows
+    from paddledistill.data.plain_text import digest_text
+    from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.distill import objectives
     from paddledistill.distill.layer_maps import layer_map
     from paddledistill.distill.teacher import targets
@@ -96,9 +102,10 @@ def main(args: argparse.Namespace) -> None:
     learns_words = args.mlm_weight + args.soft_mlm_weight > 0
     if not learns_words and not args.embedding_weight + args.hidden_weight + args.attention_weight:
         raise UserError("all weights are 0: nothing would be learned")
+    take_shape(args)
+    inputs = {"teacher": models.identify(args.teacher_path), "corpus": digest_text(args.corpus)}
     guarded = held_out_rows(args.data_dir)
-    inputs = {"teacher": models.identify(args.teacher_path), "guarded rows": str(len(guarded))}
-    inputs |= {f"text {path.name}": files.digest(path) for path in text_files(args.corpus)}
+    inputs["guarded rows"] = digest_examples(guarded)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
@@ -108,6 +115,8 @@ def main(args: argparse.Namespace) -> None:
     teacher = read_teacher(args)
     student = new_student(args, teacher, learns_words)
     layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
+    pairs = ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)
+    logger.info("student layer <- teacher layer: %s", pairs)
     layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
     objectives.project_to(student, teacher, layers, args.projection == "shared")
     objectives.check_comparable(student, teacher, layers)
@@ -133,6 +142,18 @@ def main(args: argparse.Namespace) -> None:
     run.finish(result, rows=len(train_set))
 
 
+def take_shape(args: argparse.Namespace) -> None:
+    """Fill in the shape of a student with new weights wherever the command line says nothing.
+
+    :raises UserError: for a shape beside --init_from_layers, which has its own.
+    """
+    given = [name for name in SHAPE if getattr(args, name) is not None]
+    if args.init_from_layers and given:
+        raise UserError(f"--{given[0]} is for a student with new weights: leave it or --init_from_layers out")
+    if not args.init_from_layers:
+        vars(args).update({name: default for name, default in SHAPE.items() if name not in given})
+
+
 def read_teacher(args: argparse.Namespace) -> Any:
     """An encoder, with its masked-LM head where that is asked for."""
     from paddledistill import models
@@ -151,14 +172,12 @@ def read_teacher(args: argparse.Namespace) -> Any:
 
 
 def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> Any:
-    """Layers of the teacher, or new weights; with a new masked-LM head where it is to learn words."""
+    """Layers of the teacher and its masked-LM head, or new weights; with a new head where it lacks one and is to learn words."""
     from paddledistill import models
-    from paddledistill.models.masked_lm import with_new_head
+    from paddledistill.models.masked_lm import MaskedLM, with_new_head
 
     if args.init_from_layers:
-        student = models.keep_layers(
-            models.plain_encoder(args.teacher_path, args.teacher_model_type), args.init_from_layers, args.dropout
-        )
+        student = models.keep_layers(teacher, args.init_from_layers, args.dropout)
     else:
         student = models.new_plain_encoder(
             teacher,
@@ -168,7 +187,7 @@ def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> A
             args.intermediate_size,
             args.dropout,
         )
-    return with_new_head(student) if learns_words else student
+    return with_new_head(student) if learns_words and not isinstance(student, MaskedLM) else student
 
 
 def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: bool) -> tuple[Any, Any]:
@@ -176,13 +195,9 @@ def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: boo
     from paddledistill.data.masked_text import mask_text
     from paddledistill.data.packed_text import pack_rows
 
-    if learns_words:
-        vocab, length = teacher.tokenizer.vocab, args.max_seq_length
-        return mask_text(text.train, vocab, length, args.seed), mask_text(
-            text.held_out, vocab, length, args.seed, args.held_out_rows
-        )
+    rows: Any = mask_text if learns_words else pack_rows
     given = teacher.tokenizer, args.max_seq_length, args.seed
-    return pack_rows(text.train, text.key, *given), pack_rows(text.held_out, text.key, *given, args.held_out_rows)
+    return rows(text.train, *given), rows(text.held_out, *given, args.held_out_rows)
 
 
 if __name__ == "__main__":

@@ -130,6 +130,8 @@ def main(args: argparse.Namespace) -> None:
 
     if args.stage != "prediction":
         layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
+        pairs = ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)
+        logger.info("student layer <- teacher layer: %s", pairs)
         layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
         objectives.project_to(student, teacher, layers, args.projection == "shared")
         objectives.check_comparable(student, teacher, layers)

@@ -3,13 +3,10 @@
 A million rows cost the bytes of their tokens (int32) and little more; padding exists only in the batch at hand.
 """
 
-import contextlib
 import hashlib
-import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,10 +15,9 @@ from numpy.typing import NDArray
 from paddledistill.data.reading import digest_examples
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Layout, Tokenizer
-from paddledistill.files import atomic_file
 from paddledistill.tasks import Example
 
-# Part of every key: raise it when the same inputs give other arrays than before.
+# Part of every key, by which a teacher's logits are stored: raise it when the same inputs give other arrays than before.
 _VERSION = 1
 _CHUNK = 8192
 
@@ -67,11 +63,10 @@ class Ragged:
 class Dataset(ABC):
     """Tokenised examples.
 
-    ``key``: SHA-256 (hex) of all that shapes the batches; ``columns``: further arrays with one entry a row (labels,
-    ...), added to each batch by their name; ``pad_id``: what fills the rows of a batch.
+    ``columns``: further arrays with one entry a row (labels, ...), added to each batch by their name; ``pad_id``: what
+    fills the rows of a batch.
     """
 
-    key: str
     columns: Mapping[str, NDArray[Any]]
     pad_id: int
 
@@ -88,9 +83,9 @@ class Dataset(ABC):
         return len(self.lengths)
 
     def batch(self, indices: NDArray[np.int64] | Sequence[int]) -> dict[str, NDArray[Any]]:
-        """The inputs of these rows, padded to the longest, their columns, and the row numbers as ``indices``."""
+        """The inputs of these rows, padded to the longest, and their columns."""
         rows = np.asarray(indices, np.int64)
-        return {**self._inputs(rows), **{name: column[rows] for name, column in self.columns.items()}, "indices": rows}
+        return {**self._inputs(rows), **{name: column[rows] for name, column in self.columns.items()}}
 
     def with_column(self, name: str, array: NDArray[Any]) -> Self:
         """The same dataset, whose batches also hold ``array[indices]`` under ``name``.
@@ -100,19 +95,18 @@ class Dataset(ABC):
         array = np.ascontiguousarray(array)
         if len(array) != len(self):
             raise ValueError(f"column {name!r} has {len(array)} rows, the dataset {len(self)}")
-        digest = hashlib.sha256(f"{self.key} {name} {array.dtype} {array.shape} ".encode())
-        digest.update(array.data if array.size else b"")
-        return replace(self, key=digest.hexdigest(), columns={**self.columns, name: array})
+        return replace(self, columns={**self.columns, name: array})
 
 
 @dataclass(frozen=True)
 class BertDataset(Dataset):
     """Rows ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, or as another ``layout`` has it; ``first``: how many tokens are segment
-    0's, int32 [rows].
+    0's, int32 [rows]; ``key``: SHA-256 (hex) of all that shapes them.
 
     Batches: input_ids, token_type_ids, attention_mask, all int64 [B, T].
     """
 
+    key: str
     sequences: Ragged = field(repr=False)
     first: NDArray[np.int32] = field(repr=False)
     layout: Layout
@@ -138,11 +132,12 @@ class BertDataset(Dataset):
 
 @dataclass(frozen=True)
 class BilstmDataset(Dataset):
-    """Rows without special tokens, the two texts of a pair apart.
+    """Rows without special tokens, the two texts of a pair apart; ``key`` as of :class:`BertDataset`.
 
     Batches: input_ids int64 [B, T], lengths int64 [B], and for pairs input_ids_b, lengths_b.
     """
 
+    key: str
     sequences: Ragged = field(repr=False)
     sequences_b: Ragged | None = field(repr=False)
 
@@ -159,16 +154,15 @@ class BilstmDataset(Dataset):
         return inputs
 
 
+Encoded = BertDataset | BilstmDataset
+
+
 def encode_for_bert(
-    examples: Sequence[Example],
-    tokenizer: Tokenizer | SubwordTokenizer,
-    max_seq_length: int,
-    cache: Path | None = None,
+    examples: Sequence[Example], tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int
 ) -> BertDataset:
     """Examples as BERT, or the tokenizer's own model, reads them: at most ``max_seq_length`` tokens, special ones among them.
 
-    Of a pair that is too long, the longer text loses tokens first, as in PaddleNLP's BertTokenizer. With ``cache``, a
-    directory, the arrays are kept there under the dataset's key and read back the next time.
+    Of a pair that is too long, the longer text loses tokens first, as in PaddleNLP's BertTokenizer.
 
     :raises ValueError: ``max_seq_length`` leaves no room; singles and pairs, or labelled and unlabelled, mixed.
     """
@@ -177,66 +171,50 @@ def encode_for_bert(
     room = max_seq_length - layout.special(is_pair)
     if room < 1 + is_pair:
         raise ValueError(f"max_seq_length {max_seq_length} leaves no room for text")
-    key = _key("bert", examples, tokenizer, max_seq_length)
-
-    def encode() -> dict[str, NDArray[Any]]:
-        tokens: list[NDArray[np.int32]] = []
-        lengths: list[int] = []
-        first: list[int] = []
-        for chunk in _chunks(examples):
-            ids_a = tokenizer.ids([example.text_a for example in chunk])
-            ids_b = tokenizer.ids([example.text_b or "" for example in chunk]) if is_pair else [[]] * len(chunk)
-            joined: list[int] = []
-            for a, b in zip(ids_a, ids_b, strict=True):
-                keep_a, keep_b = _longest_first(len(a), len(b), room)
-                before = len(joined)
-                joined += [*layout.before, *a[:keep_a], *(layout.between if is_pair else layout.after)]
-                first.append(len(joined) - before)
-                if is_pair:
-                    joined += [*b[:keep_b], *layout.after]
-                lengths.append(len(joined) - before)
-                if not layout.second_segment:
-                    first[-1] = lengths[-1]
-            tokens.append(np.array(joined, np.int32))
-        sequences = Ragged.of(tokens, lengths)
-        return {"flat": sequences.flat, "offsets": sequences.offsets, "first": np.array(first, np.int32)}
-
-    arrays = _cached(cache, key, encode)
-    sequences = Ragged(arrays["flat"], arrays["offsets"])
-    return BertDataset(key, _labels(examples), tokenizer.pad_id, sequences, arrays["first"], layout)
+    tokens: list[NDArray[np.int32]] = []
+    lengths: list[int] = []
+    first: list[int] = []
+    for chunk in _chunks(examples):
+        ids_a = tokenizer.ids([example.text_a for example in chunk])
+        ids_b = tokenizer.ids([example.text_b or "" for example in chunk]) if is_pair else [[]] * len(chunk)
+        joined: list[int] = []
+        for a, b in zip(ids_a, ids_b, strict=True):
+            keep_a, keep_b = _longest_first(len(a), len(b), room)
+            before = len(joined)
+            joined += [*layout.before, *a[:keep_a], *(layout.between if is_pair else layout.after)]
+            first.append(len(joined) - before)
+            if is_pair:
+                joined += [*b[:keep_b], *layout.after]
+            lengths.append(len(joined) - before)
+            if not layout.second_segment:
+                first[-1] = lengths[-1]
+        tokens.append(np.array(joined, np.int32))
+    key, sequences = _key("bert", examples, tokenizer, max_seq_length), Ragged.of(tokens, lengths)
+    return BertDataset(_labels(examples), tokenizer.pad_id, key, sequences, np.array(first, np.int32), layout)
 
 
-def encode_for_bilstm(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int, cache: Path | None = None
-) -> BilstmDataset:
+def encode_for_bilstm(examples: Sequence[Example], tokenizer: Tokenizer, max_seq_length: int) -> BilstmDataset:
     """Examples as the BiLSTM reads them: each text on its own, its first ``max_seq_length`` tokens, no special ones.
 
-    A text of which nothing is left becomes one [UNK]: an LSTM needs a step. ``cache`` as in :func:`encode_for_bert`.
+    A text of which nothing is left becomes one [UNK]: an LSTM needs a step.
 
     :raises ValueError: ``max_seq_length`` below 1; singles and pairs, or labelled and unlabelled, mixed.
     """
     is_pair = _is_pair(examples)
     if max_seq_length < 1:
         raise ValueError(f"max_seq_length {max_seq_length} leaves no room for text")
+    sides = []
+    for side in range(1 + is_pair):
+        tokens: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        for chunk in _chunks(examples):
+            ids = tokenizer.ids([example.texts[side] for example in chunk])
+            rows = [row[:max_seq_length] or [tokenizer.unk_id] for row in ids]
+            tokens.append(np.array([token for row in rows for token in row], np.int32))
+            lengths += map(len, rows)
+        sides.append(Ragged.of(tokens, lengths))
     key = _key("bilstm", examples, tokenizer, max_seq_length)
-
-    def encode() -> dict[str, NDArray[Any]]:
-        arrays: dict[str, NDArray[Any]] = {}
-        for side, suffix in enumerate(("", "_b") if is_pair else ("",)):
-            tokens: list[NDArray[np.int32]] = []
-            lengths: list[int] = []
-            for chunk in _chunks(examples):
-                ids = tokenizer.ids([example.texts[side] for example in chunk])
-                rows = [row[:max_seq_length] or [tokenizer.unk_id] for row in ids]
-                tokens.append(np.array([token for row in rows for token in row], np.int32))
-                lengths += map(len, rows)
-            sequences = Ragged.of(tokens, lengths)
-            arrays["flat" + suffix], arrays["offsets" + suffix] = sequences.flat, sequences.offsets
-        return arrays
-
-    arrays = _cached(cache, key, encode)
-    second = Ragged(arrays["flat_b"], arrays["offsets_b"]) if is_pair else None
-    return BilstmDataset(key, _labels(examples), tokenizer.pad_id, Ragged(arrays["flat"], arrays["offsets"]), second)
+    return BilstmDataset(_labels(examples), tokenizer.pad_id, key, sides[0], sides[1] if is_pair else None)
 
 
 def _longest_first(length_a: int, length_b: int, room: int) -> tuple[int, int]:
@@ -275,20 +253,3 @@ def _labels(examples: Sequence[Example]) -> dict[str, NDArray[Any]]:
 def _key(layout: str, examples: Sequence[Example], tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int) -> str:
     parts = (_VERSION, layout, max_seq_length, tokenizer.key, digest_examples(examples))
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _cached(cache: Path | None, key: str, encode: Callable[[], dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """The arrays kept under ``key`` in the directory ``cache``; made by ``encode``, then kept, when there are none."""
-    if cache is None:
-        return encode()
-    path = Path(cache) / f"{key}.npz"
-    # A file cut short by a full disk or a copy is made again.
-    with (
-        contextlib.suppress(FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError, KeyError),
-        np.load(path) as kept,
-    ):
-        return {name: kept[name] for name in kept.files}
-    arrays = encode()
-    with atomic_file(path) as partial, partial.open("wb") as file:
-        np.savez(file, **arrays)
-    return arrays

@@ -1,6 +1,5 @@
 """Running text as rows for masked language modelling (Devlin et al., arXiv 1810.04805, section 3.1 and appendix A)."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paddledistill.data.packed_text import PackedText, count_rows
-from paddledistill.data.tokenization import Layout
+from paddledistill.data.packed_text import PackedText, pack_rows
+from paddledistill.data.tokenization import Tokenizer
 
 MASKED_SHARE = 0.15
 
@@ -63,17 +62,8 @@ class MaskedText(PackedText):
 
 
 def mask_text(
-    stream: NDArray[np.int32], vocab: Sequence[str], length: int = 64, seed: int = 0, limit: int | None = None
+    stream: NDArray[np.int32], tokenizer: Tokenizer, length: int, seed: int, limit: int | None = None
 ) -> MaskedText:
-    """Rows for masked language modelling from running text.
-
-    :param stream: wordpiece ids, one dimension.
-    :param vocab: the wordpieces in the order of their ids; must hold the special ones.
-    :param length: pieces a row, special ones included.
-    :param limit: make no more than this many rows.
-    :raises UserError: if the stream does not fill a row of each kind.
-    """
-    layout = Layout((vocab.index("[CLS]"),), (vocab.index("[SEP]"),), (vocab.index("[SEP]"),))
-    rows = count_rows(len(stream), layout, length, limit)
-    key = hashlib.sha256(stream.tobytes() + repr((length, seed, rows, list(vocab))).encode()).hexdigest()
-    return MaskedText(key, {}, vocab.index("[PAD]"), stream, layout, rows, length, seed, vocab)
+    """Rows for masked language modelling from running text; all is as in :func:`pack_rows`."""
+    rows = pack_rows(stream, tokenizer, length, seed, limit)
+    return MaskedText(**vars(rows), vocab=tokenizer.vocab)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from paddledistill import assets, files, parallel, progress
 from paddledistill.data.datasets import Dataset
-from paddledistill.data.plain_text import read_articles, text_files
+from paddledistill.data.plain_text import digest_text, read_articles
 from paddledistill.data.reading import digest_examples
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Layout, Tokenizer
 from paddledistill.errors import UserError
+from paddledistill.journal import Journal
 from paddledistill.tasks import Example, LeakGuard
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ class Streams:
 
     train: NDArray[np.int32]
     held_out: NDArray[np.int32]
-    key: str
 
 
 def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example]) -> Streams:
@@ -54,18 +54,17 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
     :param guarded: rows that no paragraph to train on may hold; paragraphs that do are left out.
     :raises UserError: if there is no text.
     """
-    total = hashlib.sha256(f"train guarded {tokenizer.key} {digest_examples(guarded)} {HELD_OUT_EVERY}".encode())
-    for path in text_files(corpus):
-        total.update(files.digest(path).encode())
-    key = total.hexdigest()
+    parts = tokenizer.key, digest_examples(guarded), HELD_OUT_EVERY, digest_text(corpus)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()
     target = assets.cache_dir() / "text" / key[:32]
     if not parallel.agreed(target.is_dir):
-        if parallel.is_main():
-            _pack(corpus, tokenizer, guarded, target)
-        parallel.barrier()
+        with Journal(target.with_suffix(".parts"), key, resume=False, wait=True):
+            if parallel.is_main() and not target.is_dir():  # not by the command that was waited for
+                _pack(corpus, tokenizer, guarded, target)
+            parallel.barrier()
     train, held_out = (np.load(target / f"{name}.npy", mmap_mode="r") for name in ("train", "held_out"))
     logger.info("%s: %d tokens to train on, %d held out (%s)", corpus, len(train), len(held_out), target)
-    return Streams(train, held_out, key)
+    return Streams(train, held_out)
 
 
 def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequence[Example], target: Path) -> None:
@@ -152,20 +151,8 @@ class PackedText(Dataset):
         return ids, segments, np.flatnonzero(holds_text)
 
 
-def count_rows(tokens: int, layout: Layout, length: int, limit: int | None) -> int:
-    """How many rows a stream fills, one of each kind at a time.
-
-    :raises UserError: if it does not fill a row of each kind.
-    """
-    pairs = tokens // (2 * length - layout.special(False) - layout.special(True))
-    if pairs == 0:
-        raise UserError(f"{tokens} tokens of text are too few for rows of {length}: give more text")
-    return 2 * pairs if limit is None else min(limit, 2 * pairs)
-
-
 def pack_rows(
     stream: NDArray[np.int32],
-    key: str,
     tokenizer: Tokenizer | SubwordTokenizer,
     length: int,
     seed: int,
@@ -173,10 +160,15 @@ def pack_rows(
 ) -> PackedText:
     """Rows from running text.
 
-    :param stream: token ids, one dimension; ``key`` tells one from another. :param length: tokens a row, special ones included.
+    :param stream: token ids, one dimension. :param length: tokens a row, special ones included.
     :param limit: make no more than this many rows.
-    :raises UserError: if the stream does not fill a row of each kind.
+    :raises UserError: if the stream does not fill a row of each kind, or a row has no room for a token of each text.
     """
-    rows = count_rows(len(stream), tokenizer.layout, length, limit)
-    total = hashlib.sha256(f"{key} {length} {seed} {rows}".encode()).hexdigest()
-    return PackedText(total, {}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)
+    single, double = (tokenizer.layout.special(is_pair) for is_pair in (False, True))
+    if length < double + 2:
+        raise UserError(f"--max_seq_length {length} leaves no room for two texts in a row: give at least {double + 2}")
+    pairs = len(stream) // (2 * length - single - double)
+    if pairs == 0:
+        raise UserError(f"{len(stream)} tokens of text are too few for rows of {length}: give more text")
+    rows = 2 * pairs if limit is None else min(limit, 2 * pairs)
+    return PackedText({}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)

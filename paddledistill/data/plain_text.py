@@ -1,11 +1,13 @@
 """Plain text: files of paragraphs and articles, and sentences without labels."""
 
 import gzip
+import hashlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from paddledistill import files
 from paddledistill.data.reading import held_out_guard
 from paddledistill.errors import UserError
 from paddledistill.tasks import Example, Task
@@ -24,6 +26,14 @@ def text_files(corpus: Path) -> list[Path]:
     if not corpus.is_file():
         raise UserError(f"no text file {corpus}: give plain text, a paragraph a line, a blank line between articles")
     return [corpus]
+
+
+def digest_text(corpus: Path) -> str:
+    """SHA-256 (hex) of the files of a corpus in their order; what they are called does not count.
+
+    :raises UserError: if there are none.
+    """
+    return hashlib.sha256("".join(map(files.digest, text_files(corpus))).encode()).hexdigest()
 
 
 def _open(path: Path) -> IO[str]:

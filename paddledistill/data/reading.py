@@ -227,11 +227,27 @@ def held_out_guard(task: Task, data_dir: Path | None = None) -> LeakGuard:
 
 
 def held_out_rows(data_dir: Path | None = None) -> list[Example]:
-    """Dev and test rows of every known task whose files are on this machine: general text must hold none of them."""
+    """Dev and test rows of every known task whose files are on this machine: general text must hold none of them.
+
+    :param data_dir: holds a folder for each task. Files in itself are not read: a dev.tsv there would pass for every task's.
+    :raises UserError: if it holds no such folder.
+    """
     found = [
-        (task, split) for task in TASKS.values() for split in task.held_out_splits if has_split(task, split, data_dir)
+        (task, split, place)
+        for task in TASKS.values()
+        for place in ([data_dir] if data_dir is None or task in EMBEDDED else folders_named(data_dir, task.folder))
+        for split in task.held_out_splits
+        if has_split(task, split, place)
     ]
-    return [row for task, split in found for row in load_split(task, split, data_dir)]
+    if all(task in EMBEDDED for task, _, _ in found):
+        if data_dir is not None:
+            fault = "holds no folder of a known task with dev or test rows" if data_dir.is_dir() else "does not exist"
+            own = data_dir.resolve()
+            is_one = any(same_name(task.folder) == same_name(own.name) for task in TASKS.values())
+            wanted = f"{own.parent}, which holds it" if is_one else "the directory that holds SST-2/, MRPC/, ..."
+            raise UserError(f"data directory {data_dir} {fault}: give {wanted}")
+        logger.warning("no GLUE files are here, so the text is checked for the embedded reviews only: give --data_dir")
+    return [row for task, split, place in found for row in load_split(task, split, place)]
 
 
 def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:

@@ -12,7 +12,7 @@ from paddle import nn
 
 from paddledistill import assets, models, parallel
 from paddledistill.data.batching import sequential_batches
-from paddledistill.data.datasets import Dataset
+from paddledistill.data.datasets import Dataset, Encoded
 from paddledistill.distill.layer_maps import LayerMap
 from paddledistill.distill.objectives import Targets
 from paddledistill.errors import UserError
@@ -51,7 +51,7 @@ def load_teacher(path: str, task: Task) -> Classifier:
     return teacher
 
 
-def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Dataset) -> np.ndarray:
+def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -> np.ndarray:
     """Logits of ``teacher`` for every row of ``dataset``, [rows, labels], memory-mapped from the cache directory.
 
     They are computed once, in parts that a killed command leaves for the next one, shared out among the processes of the run.

@@ -8,7 +8,7 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from paddledistill.data.datasets import Dataset
+from paddledistill.data.datasets import Encoded
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
@@ -92,9 +92,7 @@ class Classifier(nn.Layer):
         """The shape in a few words."""
         raise NotImplementedError
 
-    def encode(
-        self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
-    ) -> Dataset:
+    def encode(self, examples: Sequence[Example], max_seq_length: int | None = None) -> Encoded:
         """Tokenise ``examples`` the way this model wants them."""
         raise NotImplementedError
 

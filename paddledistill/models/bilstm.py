@@ -10,7 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from paddledistill.data.datasets import Dataset, encode_for_bilstm
+from paddledistill.data.datasets import BilstmDataset, encode_for_bilstm
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import write_json
@@ -93,11 +93,9 @@ class BiLSTM(Classifier):
         """For example ``BiLSTM 1x300``."""
         return f"Bi{self.config.cell.upper()} {self.config.num_layers}x{self.config.hidden_size}"
 
-    def encode(
-        self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
-    ) -> Dataset:
+    def encode(self, examples: Sequence[Example], max_seq_length: int | None = None) -> BilstmDataset:
         """Wordpiece ids without special tokens; the two sentences of a pair apart."""
-        return encode_for_bilstm(examples, self.tokenizer, max_seq_length or self.max_seq_length, cache)
+        return encode_for_bilstm(examples, self.tokenizer, max_seq_length or self.max_seq_length)
 
     def forward(self, batch: Batch) -> paddle.Tensor:
         """Logits, [batch, labels], from ``input_ids`` [batch, length] and ``lengths`` [batch], and ``..._b`` for pairs."""

@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from paddledistill import assets
-from paddledistill.data.datasets import Dataset, encode_for_bert
+from paddledistill.data.datasets import BertDataset, encode_for_bert
 from paddledistill.data.subwords import SubwordTokenizer, read_tokenizer
 from paddledistill.data.tokenization import VOCABULARY_FILE, Tokenizer
 from paddledistill.errors import UserError
@@ -73,11 +73,9 @@ class EncoderModel(Classifier):
         """For example ``bert 6x384``."""
         return f"{self.kind} {self.num_layers}x{self.config.hidden_size}"
 
-    def encode(
-        self, examples: Sequence[Example], max_seq_length: int | None = None, cache: Path | None = None
-    ) -> Dataset:
+    def encode(self, examples: Sequence[Example], max_seq_length: int | None = None) -> BertDataset:
         """``[CLS] a [SEP] (b [SEP])`` as wordpiece ids."""
-        return encode_for_bert(examples, self.tokenizer, max_seq_length or self.max_seq_length, cache)
+        return encode_for_bert(examples, self.tokenizer, max_seq_length or self.max_seq_length)
 
     def inputs(self, batch: Batch) -> dict[str, paddle.Tensor]:
         """A batch as the network takes it."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
-from paddledistill.files import atomic_directory, point, read_json, write_json
+from paddledistill.files import atomic_directory, atomic_file, lock, point, read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -34,15 +34,13 @@ LAST = "last"
 BINS = 30  # of a histogram
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+# What may differ when a run goes on: how it is shown and kept, on what it computes, and where it and its results are.
 _NOT_COMPARED = {
-    "resume",
-    "overwrite",
-    "logging_steps",
-    "save_total_limit",
-    "device",
-    "n_cpu",
-    "n_gpu",
-}  # what may differ when a run goes on
+    *("resume", "overwrite", "logging_steps", "save_total_limit"),
+    *("device", "n_cpu", "n_gpu"),
+    *("output_dir", "results", "weights", "predict_dir"),
+    "seeds",  # of the runs beside it; its own is compared
+}
 
 
 @dataclass(frozen=True)
@@ -143,8 +141,12 @@ class RunDirectory:
         parallel.barrier()  # the others read only what is left now
 
     def _begin(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        try:
+            self._lock = lock(self.path / ".lock")
+        except BlockingIOError:
+            raise UserError(
+                f"output directory {self.path} is in use by another process: wait for it, or choose another"
+            ) from None
         if self._overwrite:
             self._clear()
         for partial in self.path.glob(".*.part"):  # of a process that was killed while it wrote
@@ -160,19 +162,6 @@ class RunDirectory:
     def processes(self) -> int:
         """How many the run began with: with ``batch_size`` they say how many rows a step has."""
         return int(self.content.get("processes", 1))
-
-    def _take_lock(self) -> None:
-        self._lock = (self.path / ".lock").open("w")
-        try:
-            import fcntl
-        except ImportError:  # Windows: two runs in one directory are not noticed there
-            return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"output directory {self.path} is in use by another process: wait for it, or choose another"
-            ) from None
 
     def release(self) -> None:
         """Let others have the directory; a process that ends does so by itself."""
@@ -234,11 +223,10 @@ class RunDirectory:
         if not parallel.is_main():
             return
         records = [record for record in read_metrics(self.path) if record["step"] <= step]
-        (self.path / METRICS_FILE).unlink(missing_ok=True)
+        with atomic_file(self.path / METRICS_FILE) as partial:
+            partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         shutil.rmtree(self.path / "visualdl", ignore_errors=True)
         for record in records:
-            with (self.path / METRICS_FILE).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record) + "\n")
             self._plot(record)
 
     def save_model(self, step: int, fill: Callable[[Path], None], is_best: bool, keep: int) -> None:

@@ -2,6 +2,10 @@
 
 import gzip
 import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +54,36 @@ def test_streams_hold_all_text_once_and_are_made_once(
     assert isinstance(streams.train, np.memmap)
     (made,) = (tmp_path / "home" / "text").iterdir()
     before = made.stat().st_mtime_ns
-    assert packed(source, tokenizer, []).key == streams.key
+    packed(source, tokenizer, [])
     assert made.stat().st_mtime_ns == before
     (source / "a.txt").write_text("another text\n")
-    assert packed(source, tokenizer, []).key != streams.key
+    assert len(packed(source, tokenizer, []).train) < len(streams.train)
+
+
+def test_a_second_command_waits_for_the_first(
+    tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = corpus(tmp_path / "text")
+    begun, may_go_on, ids = threading.Event(), threading.Event(), tokenizer.ids
+
+    def slowly(texts: Sequence[str]) -> list[list[int]]:
+        begun.set()
+        may_go_on.wait(30)
+        return ids(texts)
+
+    tokenizer.ids = slowly
+    with caplog.at_level("INFO"), ThreadPoolExecutor(2) as commands:
+        first = commands.submit(packed, source, tokenizer, [])
+        assert begun.wait(30)
+        second = commands.submit(packed, source, tokenizer, [])
+        deadline = time.monotonic() + 30
+        while "waiting for another command" not in caplog.text and time.monotonic() < deadline:
+            time.sleep(0.02)
+        may_go_on.set()
+        np.testing.assert_array_equal(first.result().train, second.result().train)
+    assert "waiting for another command" in caplog.text
+    assert caplog.text.count("paragraphs, 0 dropped") == 1
+    assert len(list((tmp_path / "home" / "text").iterdir())) == 1
 
 
 def test_held_out_articles_are_never_trained_on(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -80,7 +110,7 @@ def test_rows_of_another_layout(tokenizer: Tokenizer) -> None:
     """Two special tokens between the texts, none before, two after, the last of segment 2: every token once, in order."""
     tokenizer.layout = Layout((), (3, 3), (3, 4), own_segments=1)
     stream = np.random.default_rng(1).integers(5, 700, 3000).astype(np.int32)
-    rows = pack_rows(stream, "key", tokenizer, 32, seed=2)
+    rows = pack_rows(stream, tokenizer, 32, seed=2)
     batch = rows.batch(np.arange(len(rows)))
     ids, segments = batch["input_ids"], batch["token_type_ids"]
     assert ids.shape == (len(rows), 32)
@@ -90,6 +120,7 @@ def test_rows_of_another_layout(tokenizer: Tokenizer) -> None:
     assert (ids[:, -2:] == [3, 4]).all()
     assert (segments[:, -1] == 2).all()
     assert [(row == 1).any() for row in segments] == [False, True] * (len(rows) // 2)
-    again = pack_rows(stream, "key", tokenizer, 32, seed=2)
+    again = pack_rows(stream, tokenizer, 32, seed=2)
     np.testing.assert_array_equal(again.batch(np.array([5]))["input_ids"], ids[5:6])
-    assert pack_rows(stream, "key", tokenizer, 32, seed=3).key != rows.key == again.key
+    other = pack_rows(stream, tokenizer, 32, seed=3)
+    assert not np.array_equal(other.batch(np.array([5]))["input_ids"], ids[5:6])

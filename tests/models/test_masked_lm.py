@@ -169,7 +169,7 @@ class TestUpdate:
 
     def test_training_leaves_the_encoders_own_weights_alone(self, model: mlm.MaskedLM) -> None:
         before = {name: tensor.numpy().copy() for name, tensor in model.named_parameters()}
-        rows = mask_text(np.random.default_rng(0).integers(5, 790, 500).astype(np.int32), model.tokenizer.vocab, 16)
+        rows = mask_text(np.random.default_rng(0).integers(5, 790, 500).astype(np.int32), model.tokenizer, 16, 0)
         optimizer = paddle.optimizer.AdamW(0.01, parameters=model.parameters())
         batch = {name: paddle.to_tensor(array) for name, array in rows.batch(np.arange(8)).items()}
         first = mlm.masked_lm_loss(model, batch)["masked_lm"]
@@ -200,7 +200,7 @@ class TestUpdate:
             mlm.masked_lm(tiny_bert, path)
 
     def test_score_is_the_mean_over_all_guesses(self, model: mlm.MaskedLM) -> None:
-        rows = mask_text(np.random.default_rng(0).integers(5, 790, 300).astype(np.int32), model.tokenizer.vocab, 16)
+        rows = mask_text(np.random.default_rng(0).integers(5, 790, 300).astype(np.int32), model.tokenizer, 16, 0)
         batch = rows.batch(np.arange(len(rows)))
         logits = model.predict_logits(
             *(batch[k] for k in ("input_ids", "token_type_ids", "attention_mask", "positions"))

@@ -1,6 +1,7 @@
 """examples/tinybert/general_distill.py on a tiny teacher and made-up text: shapes, resume, words, and what comes of the result."""
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,20 +50,28 @@ def text(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Path) -> Path:
 
 
 def test_a_narrower_student_learns_and_resumes(run_recipe: Run, tiny_bert: Path, text: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for name in "ab":
+        (corpus / name).mkdir(parents=True)
+        shutil.copy(text, corpus / name / "text.txt")
     command = [
-        GENERAL, "--teacher_path", tiny_bert, "--corpus", text, "--num_hidden_layers", 2, "--hidden_size", 8, "--num_attention_heads", 2,
+        GENERAL, "--teacher_path", tiny_bert, "--corpus", corpus, "--num_hidden_layers", 3, "--hidden_size", 8, "--num_attention_heads", 2,
         "--intermediate_size", 16, "--learning_rate", 3e-3, "--max_steps", 16, *QUICK,
     ]  # fmt: skip
-    run_recipe(*command, "--output_dir", tmp_path / "whole", check=True)
+    done = run_recipe(*command, "--output_dir", tmp_path / "whole", check=True)
+    assert "student layer <- teacher layer: 1:1, 2:3, 3:4\n" in done.stderr
     held_out = [line["loss"] for line in read_metrics(tmp_path / "whole") if line["kind"] == "eval"]
     assert held_out[-1] < 0.95 * held_out[0]
     names = {name for line in read_metrics(tmp_path / "whole") for name in line}
-    assert {"hidden_0", "hidden_1", "hidden_2", "attention_0", "attention_1"} <= names
+    assert {"hidden_0", "hidden_1", "hidden_2", "hidden_3", "attention_0", "attention_1", "attention_2"} <= names
 
     again = run_recipe(*command, "--output_dir", tmp_path / "whole", "--resume", check=True)
     assert "already done" in again.stderr
+    (corpus / "a" / "text.txt").write_text("something else")
+    other = run_recipe(*command, "--output_dir", tmp_path / "whole", "--resume")
+    assert other.returncode == 2 and "corpus was" in other.stderr
     student = models.plain_encoder(str(tmp_path / "whole"))
-    assert (student.num_layers, student.config.hidden_size) == (2, 8)
+    assert (student.num_layers, student.config.hidden_size) == (3, 8)
     assert not any("projections" in name for name in student.network.state_dict())
     classifier = models.new_encoder_classifier(str(tmp_path / "whole"), models.TaskInfo("sst-2", ("0", "1"), False, 24))
     np.testing.assert_array_equal(
@@ -103,7 +112,10 @@ def test_it_learns_words_and_can_augment(
     run_recipe(*command, "--output_dir", tmp_path / "run", check=True)
     names = {name for line in read_metrics(tmp_path / "run") for name in line}
     assert ("soft_mlm" in names, "mlm" in names) == (bool(soft), True)
-    assert masked_lm(best_model(tmp_path / "run")).num_layers == 1
+    teacher, student = masked_lm(tiny_masked_lm), masked_lm(best_model(tmp_path / "run"))
+    assert student.num_layers == 1
+    heads = [model.network.state_dict()["cls.predictions.transform.weight"].numpy() for model in (teacher, student)]
+    assert np.allclose(*heads, atol=0.01) == bool(soft), "that of a teacher who guesses is where the student starts"
     assert "data_augmentation.py" in (best_model(tmp_path / "run") / "README.md").read_text()
 
 
@@ -113,6 +125,8 @@ def test_it_learns_words_and_can_augment(
         (["--embedding_weight", 0, "--hidden_weight", 0, "--attention_weight", 0], "all weights are 0"),
         (["--num_attention_heads", 3], "3 attention heads do not divide a hidden size of 8"),
         (["--max_seq_length", 600], "--max_seq_length 600 is beyond the 512 positions"),
+        (["--max_seq_length", 4], "--max_seq_length 4 leaves no room for two texts in a row: give at least 5"),
+        (["--init_from_layers", "1,3"], "--num_hidden_layers is for a student with new weights"),
         (["--corpus", "nowhere"], "no text file nowhere"),
         (["--soft_mlm_weight", 1], "has no masked-LM head"),
     ],

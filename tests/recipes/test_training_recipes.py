@@ -533,7 +533,7 @@ def test_flags_that_do_not_fit(
 
 
 def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
-    """Each with a data order and a head of its own; a second command finds all of it done."""
+    """Each with a data order and a head of its own; a second command finds them done and adds a third."""
     flags = ["--model_name_or_path", tiny_bert, "--task_name", "SST-2", "--glue_dir", glue, *QUICK, "--max_steps", 3]
     flags += ["--seeds", "1,2", "--label_smoothing", 0.1, "--max_grad_norm", 1, "--gradient_accumulation_steps", 2]
     flags += ["--freeze_layers", 1, "--early_stopping_patience", 5, "--output_dir", tmp_path / "runs"]
@@ -545,8 +545,9 @@ def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Pat
     assert first.stdout.splitlines()[0] == "best models on dev, seeds 1, 2"
     losses = [[line["loss"] for line in read_metrics(tmp_path / "runs" / f"seed-{seed}")] for seed in (1, 2)]
     assert losses[0] != losses[1]
-    again = run_recipe(RUN_GLUE, *flags, "--resume", check=True)
-    assert again.stderr.count("already done") == 2 and again.stdout == first.stdout
+    again = run_recipe(RUN_GLUE, *flags, "--seeds", "1,2,3", "--resume", check=True)
+    assert again.stderr.count("already done") == 2
+    assert again.stdout.splitlines()[0] == "best models on dev, seeds 1, 2, 3"
 
 
 def test_label_smoothing_of_scores_is_refused(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:

@@ -202,6 +202,16 @@ def test_claims(tmp_path: Path) -> None:
         RunDirectory.claim(path, {}, {}, resume=True)
 
 
+def test_a_moved_run_goes_on(tmp_path: Path) -> None:
+    arguments = {"seed": 1, "seeds": [1, 2], "output_dir": "old"}
+    run = RunDirectory.claim(tmp_path / "old", arguments, {})
+    run.begin()
+    run.release()
+    moved = run.path.rename(tmp_path / "new")
+    arguments |= {"seeds": [1, 2, 3], "output_dir": "new"}
+    assert RunDirectory.claim(moved, arguments, {}, resume=True).content == run.content
+
+
 def test_directories_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     for overwrite in (False, True):

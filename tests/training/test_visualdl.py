@@ -73,6 +73,18 @@ def test_a_run_that_goes_on_shows_the_same(run: RunDirectory) -> None:
     assert (shown(run.path), read_metrics(run.path)) == (before, lines)
 
 
+def test_a_run_killed_as_it_goes_on_keeps_its_log(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = read_metrics(run.path)
+
+    def kill(record: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_plot", kill)
+    with pytest.raises(KeyboardInterrupt):
+        run.rewind(30)
+    assert read_metrics(run.path) == lines
+
+
 @pytest.fixture
 def server(run: RunDirectory) -> Iterator[str]:
     """VisualDL's own server for the run, as a user starts it."""
