@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_gz_and_word2vec_header_give_the_same(tmp_path: Path) -> None:
     packed = tmp_path / "glove.txt.gz"
     packed.write_bytes(gzip.compress(b"5 4\n" + plain.read_bytes()))
     assert (word_vectors.read(packed).vectors == word_vectors.read(plain).vectors).all()
+
+
+def test_a_file_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the vectors there are the words, and the lines that are parsed at once: few here."""
+    path = glove(tmp_path / "glove.txt", 5_000, 50)
+    monkeypatch.setattr(word_vectors, "_LINES_AT_ONCE", 64)
+    tracemalloc.start()
+    vectors = word_vectors.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * vectors.vectors.nbytes
 
 
 def test_odd_words_of_real_files(tmp_path: Path) -> None:
