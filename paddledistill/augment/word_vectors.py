@@ -159,7 +159,10 @@ def _parse(stream: Iterable[bytes], path: Path) -> Iterator[tuple[list[str], NDA
         try:
             words.append(fields[0].decode("utf-8"))
         except UnicodeDecodeError:
-            raise UserError(f"{path}:{line_number}: the word is not UTF-8: is this a text file?") from None
+            raise UserError(
+                f"{path}:{line_number}: the word is not UTF-8: this is read as text, since a file of gensim ends in .kv, "
+                "one of word2vec in .bin"
+            ) from None
         numbers.append(b" ".join(fields[1:]))
         if len(words) == _LINES_AT_ONCE:
             yield words, _floats(numbers, dimensions, path, first)

@@ -126,6 +126,12 @@ def test_files_of_gensim_and_of_word2vec(tmp_path: Path) -> None:
             word_vectors.read(tmp_path / name)
 
 
+def test_a_gensim_file_of_another_name_is_told_the_ending(tmp_path: Path) -> None:
+    word_vectors.read(glove(tmp_path / "glove.txt")).save(str(tmp_path / "own.wordvectors"))
+    with pytest.raises(UserError, match=r"own\.wordvectors:1: the word is not UTF-8.* gensim ends in \.kv"):
+        word_vectors.read(tmp_path / "own.wordvectors")
+
+
 def test_only_wanted_words_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "glove.txt"
     path.write_text("a 1 0\nb 10 1\nc 1 1\n")
