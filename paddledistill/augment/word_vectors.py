@@ -106,13 +106,20 @@ def neighbours(
 ) -> dict[str, list[str]]:
     """The words nearest to each word by cosine, the nearest first; equal cosines in the order of the vectors.
 
+    Spellings that differ in case only are one word: the first of the vectors, GloVe's most frequent, stands for all.
+
     :param may_choose: words that it refuses are never a neighbour.
     :returns: for each word that has a vector (by itself or in lower case) at most ``count`` others. A word without a vector is
         left out, and so is one whose vector is zero, which is near to nothing.
     """
     norms = np.sqrt(np.einsum("ij,ij->i", vectors.vectors, vectors.vectors))  # numpy.linalg.norm would copy them twice
     scale = np.where(norms > 0, 1 / np.maximum(norms, np.finfo(np.float32).tiny), 0).astype(np.float32)
-    barred = np.array([not may_choose(word) for word in vectors.index_to_key], dtype=bool) | (norms == 0)
+    spelling: dict[str, int] = {}
+    for row, word in enumerate(vectors.index_to_key):
+        if norms[row] > 0 and may_choose(word):
+            spelling.setdefault(word.lower(), row)
+    barred = np.ones(len(vectors), bool)
+    barred[list(spelling.values())] = False
     rows = {word: vectors.key_to_index.get(word, vectors.key_to_index.get(word.lower(), -1)) for word in words}
     known = [(word, row) for word, row in rows.items() if row >= 0 and norms[row] > 0]
     found: dict[str, list[str]] = {}
@@ -122,7 +129,8 @@ def neighbours(
         index = np.array([row for _, row in part])
         cosines = (vectors.vectors[index] * scale[index, None]) @ vectors.vectors.T * scale
         cosines[:, barred] = -np.inf
-        cosines[np.arange(len(part)), index] = -np.inf
+        itself = [spelling.get(word.lower(), row) for word, row in part]
+        cosines[np.arange(len(part)), itself] = -np.inf
         columns, values = top(cosines, count)
         for (word, _), near, value in zip(part, columns.tolist(), values, strict=True):
             found[word] = [

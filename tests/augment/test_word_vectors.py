@@ -156,6 +156,14 @@ def test_neighbours_by_cosine_without_the_word_itself(tmp_path: Path, monkeypatc
     assert word_vectors.neighbours(vectors, [], 3) == {}
 
 
+def test_spellings_that_differ_in_case_are_one_word(tmp_path: Path) -> None:
+    """Neither are they neighbours of each other, nor two neighbours of another word."""
+    path = tmp_path / "glove.txt"
+    path.write_text("good 10 0\nGood 10 1\nGOOD 10 2\nFine 10 3\nfine 10 4\nodd 0 1\n")
+    found = word_vectors.neighbours(word_vectors.read(path), ["good", "GOOD", "fine"], 3)
+    assert found == {"good": ["Fine", "odd"], "GOOD": ["Fine", "odd"], "fine": ["good", "odd"]}
+
+
 def test_training_is_the_same_in_every_process() -> None:
     script = (
         "import sys, hashlib; from paddledistill.augment import word_vectors\n"
