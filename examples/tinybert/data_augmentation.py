@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # neither --help nor an argument error waits for numpy
 
 CHUNK = 2048  # masked words between two saves: some ten seconds of work
 ENGINE_FROM = 2000  # masked words: making an inference engine pays off from here on
-EXAMPLES = 5
+EXAMPLES = 20
 
 logger = logging.getLogger("data_augmentation")
 

@@ -66,10 +66,11 @@ def test_rows_of_glue_tasks(augment: Run, glue_dir: Path, name: str) -> None:
     given = lines(train)
     header, given = ([], given) if name == "CoLA" else (given[:1], given[1:])
     assert lines(target)[: len(header)] == header
-    leaking = json.loads(target.with_suffix(".json").read_text())["counts"]["leaking_rows"]
-    assert leaking == 0, "the fixtures leak nothing"
+    report = json.loads(target.with_suffix(".json").read_text())
+    assert report["counts"]["leaking_rows"] == 0, "the fixtures leak nothing"
     rows = groups(target, header + given)[len(header) :]
     assert sum(map(len, rows)) > 2.5 * len(given)
+    assert len(report["examples"]) == min(20, sum(len(group) > 1 for group in rows)) > 10
     for original, *variants in rows:
         assert len(variants) <= 4
         assert len(set(variants)) == len(variants)
