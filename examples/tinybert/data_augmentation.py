@@ -158,7 +158,7 @@ def main(args: argparse.Namespace) -> None:
         logger.info("dropped as equal to or containing a dev or test row: %d rows, %d variants", *dropped)
     for original, variant in counts.examples:
         logger.info("  %s\n    -> %s", original, variant)
-    logger.info("%s: %d rows and %d variants in %s", target, counts.rows, counts.variants, in_words(seconds))
+    logger.info("%s: %d rows and %d variants in %s", target, counts.rows, counts.variants, progress.duration(seconds))
 
 
 def neighbours(
@@ -210,7 +210,7 @@ def masked_candidates(
         begin = time.perf_counter()
         predict(model, sample, args.M, 8)  # of so few words, larger batches would be mostly padding
         expected = (time.perf_counter() - begin) * len(own) / len(sample)
-        logger.info("%d masked words to predict: about %s here", len(missing), in_words(expected))
+        logger.info("%d masked words to predict: about %s here", len(missing), progress.duration(expected))
     with progress.bar("masked words", "word", len(own)) as bar:
         compute = {
             name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
@@ -275,12 +275,6 @@ def is_done(target: Path, report: Path, work: Path, key: dict[str, Any], resume:
 def share(part: int, whole: int) -> float:
     """Percent."""
     return 100 * part / max(1, whole)
-
-
-def in_words(seconds: float) -> str:
-    """A duration to read."""
-    units = ((90, 1, "%.0f s"), (5400, 60, "%.0f min"), (float("inf"), 3600, "%.1f h"))
-    return next(form % (seconds / unit) for limit, unit, form in units if seconds < limit)
 
 
 if __name__ == "__main__":
