@@ -10,6 +10,7 @@ which arguments and inputs, goes to train_aug.json.
 """
 
 import argparse
+import hashlib
 import logging
 import time
 from collections.abc import Iterable
@@ -236,7 +237,8 @@ def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Pa
     if args.vector_corpus:
         if args.glove_embs:
             raise UserError("--glove_embs and --vector_corpus exclude each other: vectors are read, or trained on text")
-        digests |= {f"text {path.name}": files.digest(path) for path in text_files(Path(args.vector_corpus))}
+        parts = "".join(map(files.digest, text_files(Path(args.vector_corpus))))
+        digests["vector_corpus"] = hashlib.sha256(parts.encode()).hexdigest()
     model = args.pretrained_bert_model
     if Path(model).is_dir():
         digests["pretrained_bert_model"] = files.digest(Path(model))

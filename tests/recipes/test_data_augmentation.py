@@ -124,16 +124,20 @@ def test_words_of_other_text_get_vectors_too(augment: Run, glue_dir: Path, tmp_p
     """--vector_corpus: a word that the task's text holds too rarely for word2vec is learned from plain text beside it."""
     sst = glue_dir / "SST-2"
     (sst / "train.tsv").write_text("sentence\tlabel\nthe unbelievable film\t1\na story\t0\n")
-    (tmp_path / "text.txt").write_text(
-        "".join(f"an unbelievable story of the film {number}\n\n" for number in range(30))
-    )
+    text = "".join(f"an unbelievable story of the film {number}\n\n" for number in range(30))
+    for part in ("a", "b"):
+        (tmp_path / "corpus" / part).mkdir(parents=True)
+        (tmp_path / "corpus" / part / "text.txt").write_text(text)
     without = augment("--N", 2, check=True)
     assert "0.0% of them have a word vector" in without.stderr
-    augment("--N", 2, "--vector_corpus", tmp_path / "text.txt", "--overwrite", check=True)
+    augment("--N", 2, "--vector_corpus", tmp_path / "corpus", "--overwrite", check=True)
     report = json.loads((sst / "train_aug.json").read_text())
     assert report["counts"]["with_a_vector"] == report["counts"]["words_of_several_pieces"] == 1
-    assert "text text.txt" in report["inputs"]
-    both = augment("--vector_corpus", tmp_path / "text.txt", "--glove_embs", tmp_path / "text.txt", "--overwrite")
+    part_a = tmp_path / "corpus" / "a" / "text.txt"
+    part_a.write_text(f"another {text}")
+    changed = augment("--N", 2, "--vector_corpus", tmp_path / "corpus", "--resume")
+    assert "made with other vector_corpus" in changed.stderr, "whichever file of this name it is"
+    both = augment("--vector_corpus", tmp_path / "corpus", "--glove_embs", part_a, "--overwrite")
     assert both.returncode == 2
     assert "exclude each other" in both.stderr.strip().splitlines()[-1]
 
