@@ -67,7 +67,7 @@ def build_parser() -> cli.Parser:
     )
     drawing.add_argument("--M", type=cli.positive_int, default=15, help="candidates for each word")
     drawing.add_argument(
-        "--p", type=cli.probability, default=0.4, help="probability of a word to be replaced in a variant"
+        "--p", type=cli.probability, default=0.4, help="probability that a word is replaced in a variant"
     )
     drawing.add_argument("--seed", type=cli.non_negative_int, default=42, help="decides every draw")
     run = parser.add_argument_group("run")
@@ -75,7 +75,7 @@ def build_parser() -> cli.Parser:
         "--batch_size",
         type=cli.positive_int,
         default=32,
-        help="masked words a forward pass; decides speed, not the result",
+        help="masked words a forward pass; the result depends neither on it nor on the number of processes: close calls are settled alone",
     )
     run.add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
