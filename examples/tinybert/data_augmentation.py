@@ -111,7 +111,7 @@ def main(args: argparse.Namespace) -> None:
 
     runtime.start(args.device, args.seed)
     with Journal(work, key, args.resume) as journal:
-        candidates, asked = find_candidates(args, journal, text)
+        candidates, asked = find_candidates(args, key["inputs"], text)
         if not parallel.is_main():
             return
         counts = write_variants(journal, target, text, candidates, key["arguments"]["N"], args.p, args.seed)
@@ -167,11 +167,18 @@ def read_text(args: argparse.Namespace, task: "Task", train: Path) -> Text:
     return Text(table, columns, guard, safe, reading.spread(safe, args.limit or len(safe)))
 
 
-def find_candidates(args: argparse.Namespace, journal: "Journal", text: Text) -> "tuple[Candidates, dict[str, int]]":
-    """What each word of the text can be replaced by, and for how many words of each kind that was asked."""
+def find_candidates(
+    args: argparse.Namespace, inputs: dict[str, str], text: Text
+) -> "tuple[Candidates, dict[str, int]]":
+    """What each word of the text can be replaced by, and for how many words of each kind that was asked.
+
+    It depends on neither N nor p nor, but for trained vectors, the seed, and stays in the cache for runs with others.
+    """
+    from paddledistill import assets
     from paddledistill.augment.rows import Candidates
     from paddledistill.augment.word_replacement import split
     from paddledistill.data.plain_text import read_articles
+    from paddledistill.journal import Journal
     from paddledistill.models.masked_lm import masked_lm
 
     model = masked_lm(args.pretrained_bert_model)
@@ -180,9 +187,14 @@ def find_candidates(args: argparse.Namespace, journal: "Journal", text: Text) ->
     if args.vector_corpus:
         more = (paragraph for article in read_articles(args.vector_corpus) for paragraph in article)
         corpus |= dict.fromkeys(paragraph for paragraph in more if not text.guard.leaks((paragraph,)))
-    near, several = neighbours(args, journal, sentences, map(model.tokenizer.words, corpus))
-    ids, masked = masked_candidates(args, journal, sentences, model)
-    return Candidates(sentences, ids, model.tokenizer.vocab, near), {"masked_words": masked, **several}
+    total = hashlib.sha256(repr((args.pretrained_bert_model, args.M, CHUNK, inputs)).encode())
+    for sentence in sentences:
+        total.update(repr(sentence).encode())
+    key = total.hexdigest()
+    with Journal(assets.cache_dir() / "candidates" / key[:32], key, resume=True, wait=True) as kept:
+        near, several = neighbours(args, kept, sentences, map(model.tokenizer.words, corpus))
+        ids, masked = masked_candidates(args, kept, sentences, model)
+    return Candidates(sentences, ids, model.tokenizer.vocab, near), masked | several
 
 
 def write_variants(
@@ -221,7 +233,7 @@ def say_what_was_done(target: Path, counts: "Counts", leaking_rows: int, seconds
 
 
 def neighbours(
-    args: argparse.Namespace, journal: "Journal", sentences: "list[Sentence]", corpus: Iterable[list[str]]
+    args: argparse.Namespace, kept: "Journal", sentences: "list[Sentence]", corpus: Iterable[list[str]]
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
     """The nearest words of words of several pieces, and how many there are and have any.
 
@@ -236,7 +248,7 @@ def neighbours(
         vectors = word_vectors.read(args.glove_embs) if args.glove_embs else word_vectors.train(corpus, args.seed)
         return word_vectors.neighbours(vectors, dict.fromkeys(words), args.M, word_replacement.is_replaceable)
 
-    near = journal.json("neighbours.json", search)
+    near = kept.json("neighbours.json" if args.glove_embs else f"neighbours-{args.seed}.json", search)
     hits, different = sum(word in near for word in words), len(set(words))
     logger.info(
         "%d words of several wordpieces (%d different): %.1f%% of them have a word vector, %.1f%% of the different ones",
@@ -246,20 +258,20 @@ def neighbours(
 
 
 def masked_candidates(
-    args: argparse.Namespace, journal: "Journal", sentences: "list[Sentence]", model: "MaskedLM"
-) -> "tuple[list[NDArray[np.int32]], int]":
-    """The masked language model's candidates, saved every ``CHUNK`` words, and the number of words it was asked about."""
+    args: argparse.Namespace, kept: "Journal", sentences: "list[Sentence]", model: "MaskedLM"
+) -> "tuple[list[NDArray[np.int32]], dict[str, int]]":
+    """The masked language model's candidates, saved every ``CHUNK`` words, and how many words it was asked about, by whichever run."""
     from paddledistill import parallel, progress
     from paddledistill.augment.rows import jobs
     from paddledistill.augment.word_replacement import predict
 
     asked = jobs(sentences)
     chunks = {f"candidates-{first:09d}.npy": asked[first : first + CHUNK] for first in range(0, len(asked), CHUNK)}
-    left = [name for name in chunks if not journal.has(name)]
+    left = [name for name in chunks if not kept.has(name)]
     missing, own = ([job for name in names for job in chunks[name]] for names in (left, parallel.mine(left)))
     done = len(asked) - len(missing)
     if done:
-        logger.info("resuming: %d of %d masked words are done", done, len(asked))
+        logger.info("%d of %d masked words read back from %s", done, len(asked), kept.directory)
     if own:
         # Not by what is missing: a resumed run uses what the killed one used, down to the last bit.
         if len(asked) >= ENGINE_FROM:
@@ -274,7 +286,7 @@ def masked_candidates(
         compute = {
             name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
         }
-        return list(journal.arrays(compute)), len(asked)
+        return list(kept.arrays(compute)), {"masked_words": len(asked), "masked_words_read_back": done}
 
 
 def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[str, str]:
