@@ -25,6 +25,14 @@ def bar(what: str, unit: str, total: int | None, done: int = 0) -> Any:
     )  # fmt: skip
 
 
+def duration(seconds: float) -> str:
+    """``45 seconds``, ``9 minutes``, ``2 h 10 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    minutes = round(seconds / 60)
+    return f"{minutes} minutes" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def say_how_long(what: str, seconds: float) -> None:
     """One line for work of more than a minute; none for less."""
     if seconds > LONG:

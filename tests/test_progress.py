@@ -32,3 +32,10 @@ def test_long_work_is_announced_once(said: Callable[[int, float], list[str]]) ->
 def test_short_work_is_not(said: Callable[[int, float], list[str]]) -> None:
     assert said(20, 1.0) == []
     assert said(2, 100.0) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(45, "45 seconds"), (570, "10 minutes"), (3600 * 2 + 600, "2 h 10 min")]
+)
+def test_durations_are_readable(seconds: float, words: str) -> None:
+    assert progress.duration(seconds) == words

@@ -10,12 +10,13 @@ which arguments and inputs, goes to train_aug.json.
 """
 
 import argparse
+import hashlib
 import logging
 import time
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import paddledistill
 from paddledistill import cli
@@ -24,9 +25,16 @@ if TYPE_CHECKING:  # neither --help nor an argument error waits for numpy
     import numpy as np
     from numpy.typing import NDArray
 
+    from paddledistill.augment.rows import Candidates, Counts
+    from paddledistill.augment.word_replacement import Sentence
+    from paddledistill.data.tables import Table
+    from paddledistill.journal import Journal
+    from paddledistill.models.masked_lm import MaskedLM
+    from paddledistill.tasks import LeakGuard, Task
+
 CHUNK = 2048  # masked words between two saves: some ten seconds of work
 ENGINE_FROM = 2000  # masked words: making an inference engine pays off from here on
-EXAMPLES = 5
+EXAMPLES = 20
 
 logger = logging.getLogger("data_augmentation")
 
@@ -44,10 +52,12 @@ def build_parser() -> cli.Parser:
     )  # fmt: skip
     models.add_argument(
         "--glove_embs",
+        type=Path,
         help="GloVe text file of any size, also .gz; word2vec .bin; gensim .kv (default: word2vec trained on the task's text)",
     )
     models.add_argument(
         "--vector_corpus",
+        type=Path,
         help="plain text to train word2vec on beside the task's: a file, a .gz, or a directory of .txt and .txt.gz",
     )
     cli.add_task_flags(parser)
@@ -57,7 +67,7 @@ def build_parser() -> cli.Parser:
     )
     drawing.add_argument("--M", type=cli.positive_int, default=15, help="candidates for each word")
     drawing.add_argument(
-        "--p", type=cli.probability, default=0.4, help="probability of a word to be replaced in a variant"
+        "--p", type=cli.probability, default=0.4, help="probability that a word is replaced in a variant"
     )
     drawing.add_argument("--seed", type=cli.non_negative_int, default=42, help="decides every draw")
     run = parser.add_argument_group("run")
@@ -65,7 +75,7 @@ def build_parser() -> cli.Parser:
         "--batch_size",
         type=cli.positive_int,
         default=32,
-        help="masked words a forward pass; decides speed, not the result",
+        help="masked words a forward pass; the result depends neither on it nor on the number of processes: close calls are settled alone",
     )
     run.add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
@@ -79,67 +89,34 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """Build, run, report."""
-    from paddledistill.data import formats, reading, tables
-    from paddledistill.errors import UserError
+    from paddledistill.data import reading
     from paddledistill.tasks import get_task
 
     start = time.monotonic()
-    data_dir = Path(args.data_dir) if args.data_dir else None
-    task = get_task(args.task_name, data_dir)
-    train, target = reading.task_file(task, "train", data_dir), reading.augmented_file(task, data_dir)
-    n = args.N or task.augmentation_draws
-    shapes = ("pretrained_bert_model", "glove_embs", "vector_corpus", "M", "p", "seed", "limit")
-    shaping = {name: getattr(args, name) for name in shapes}
-    key = {
-        "arguments": {"task_name": task.name, "N": n, **shaping},
-        "inputs": input_digests(args, task, train, data_dir),
-    }
+    task = get_task(args.task_name, args.data_dir)
+    train, target = reading.task_file(task, "train", args.data_dir), reading.augmented_file(task, args.data_dir)
+    key = {"arguments": arguments(args, task), "inputs": input_digests(args, task, train)}
     report_path, work = target.with_suffix(".json"), target.with_name(f".{target.stem}.work")
     if is_done(target, report_path, work, key, args.resume, args.overwrite):
         logger.info("already done: %s", target)
         return
+    text = read_text(args, task, train)
+    logger.info(
+        "%s: %d of %d rows, N %d, M %d, p %g",
+        train, len(text.rows), len(text.table.rows), key["arguments"]["N"], args.M, args.p,
+    )  # fmt: skip
 
-    reading.load_split(task, "train", data_dir)  # for its checks: columns, labels, empty texts
-    table = tables.read_table(train, task)
-    columns = tables.find_columns(table.header, len(table.header or table.rows[0]), task, train).texts
-    guard = reading.held_out_guard(task, data_dir)
-    safe = [row for row in table.rows if not guard.leaks([row[column] for column in columns])]
-    if not safe:
-        raise UserError(f"every row of {train} equals or contains a dev or test row: nothing to augment")
-    rows = reading.spread(safe, args.limit or len(safe))
-    logger.info("%s: %d of %d rows, N %d, M %d, p %g", train, len(rows), len(table.rows), n, args.M, args.p)
-
-    from paddledistill import files, parallel, progress, runtime
-    from paddledistill.augment.rows import Candidates, Counts, augmented
-    from paddledistill.augment.word_replacement import split
-    from paddledistill.data.plain_text import read_articles
+    from paddledistill import files, parallel, runtime
     from paddledistill.journal import Journal
-    from paddledistill.models.masked_lm import masked_lm
 
     runtime.start(args.device, args.seed)
     with Journal(work, key, args.resume) as journal:
-        model = masked_lm(args.pretrained_bert_model)
-        sentences = split(dict.fromkeys(row[column] for row in rows for column in columns), model.tokenizer)
-        corpus = dict.fromkeys(row[column] for row in safe for column in columns)
-        if args.vector_corpus:
-            more = (paragraph for article in read_articles(Path(args.vector_corpus)) for paragraph in article)
-            corpus |= dict.fromkeys(paragraph for paragraph in more if not guard.leaks((paragraph,)))
-        near, several = neighbours(args, journal, sentences, (model.tokenizer.words(text) for text in corpus))
-        ids, asked = masked_candidates(args, journal, sentences, model)
+        candidates, asked = find_candidates(args, key["inputs"], text)
         if not parallel.is_main():
             return
-
-        counts = Counts()
-        candidates = Candidates(sentences, ids, model.tokenizer.vocab, near)
-        form = formats.of(target)
-        groups = augmented(rows, columns, candidates, n, args.p, args.seed, guard, counts, EXAMPLES)
-        with journal.text(target) as file:
-            file.write("\ufeff" * table.bom + form.head(table.header))
-            with progress.bar("rows", "row", len(rows)) as bar:
-                for group in groups:
-                    file.writelines(form.row(row, table.header) for row in group)
-                    bar.update()
-        totals = {"leaking_rows": len(table.rows) - len(safe), "masked_words": asked, **several, **counts.as_dict()}
+        counts = write_variants(journal, target, text, candidates, key["arguments"]["N"], args.p, args.seed)
+        leaking = len(text.table.rows) - len(text.safe)
+        totals = {"leaking_rows": leaking, **asked, **counts.as_dict()}
         seconds = time.monotonic() - start
         about = {"batch_size": args.batch_size, "machine": runtime.machine(), "versions": runtime.versions()}
         result = {"sha256": files.digest(target), "counts": totals, "examples": counts.examples}
@@ -147,22 +124,116 @@ def main(args: argparse.Namespace) -> None:
             report_path, {**key, **result, "seconds": round(seconds, 1), "resumed": journal.resumed, **about}
         )
         journal.remove()
+    say_what_was_done(target, counts, leaking, seconds)
+
+
+def arguments(args: argparse.Namespace, task: "Task") -> dict[str, Any]:
+    """The arguments that shape the result, as JSON."""
+    shapes = ("pretrained_bert_model", "glove_embs", "vector_corpus", "M", "p", "seed", "limit")
+    given = {name: getattr(args, name) for name in shapes}
+    plain = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    return {"task_name": task.name, "N": args.N or task.augmentation_draws, **plain}
+
+
+class Text(NamedTuple):
+    """A training file: its table, which columns hold text, the rows that are no dev or test row, and those of them to augment."""
+
+    table: "Table"
+    columns: tuple[int, ...]
+    guard: "LeakGuard"
+    safe: list[list[str]]
+    rows: list[list[str]]
+
+    def of(self, rows: Iterable[list[str]]) -> dict[str, None]:
+        """The texts of rows, each once."""
+        return dict.fromkeys(row[column] for row in rows for column in self.columns)
+
+
+def read_text(args: argparse.Namespace, task: "Task", train: Path) -> Text:
+    """What to augment.
+
+    :raises UserError: for a fault of the file; or there is nothing.
+    """
+    from paddledistill.data import reading, tables
+    from paddledistill.errors import UserError
+
+    reading.load_split(task, "train", args.data_dir)  # for its checks: columns, labels, empty texts
+    table = tables.read_table(train, task)
+    columns = tables.find_columns(table.header, len(table.header or table.rows[0]), task, train).texts
+    guard = reading.held_out_guard(task, args.data_dir)
+    safe = [row for row in table.rows if not guard.leaks([row[column] for column in columns])]
+    if not safe:
+        raise UserError(f"every row of {train} equals or contains a dev or test row: nothing to augment")
+    return Text(table, columns, guard, safe, reading.spread(safe, args.limit or len(safe)))
+
+
+def find_candidates(
+    args: argparse.Namespace, inputs: dict[str, str], text: Text
+) -> "tuple[Candidates, dict[str, int]]":
+    """What each word of the text can be replaced by, and for how many words of each kind that was asked.
+
+    It depends on neither N nor p nor, but for trained vectors, the seed, and stays in the cache for runs with others.
+    """
+    from paddledistill import assets
+    from paddledistill.augment.rows import Candidates
+    from paddledistill.augment.word_replacement import split
+    from paddledistill.data.plain_text import read_articles
+    from paddledistill.journal import Journal
+    from paddledistill.models.masked_lm import masked_lm
+
+    model = masked_lm(args.pretrained_bert_model)
+    sentences = split(text.of(text.rows), model.tokenizer)
+    corpus = text.of(text.safe)
+    if args.vector_corpus:
+        more = (paragraph for article in read_articles(args.vector_corpus) for paragraph in article)
+        corpus |= dict.fromkeys(paragraph for paragraph in more if not text.guard.leaks((paragraph,)))
+    total = hashlib.sha256(repr((args.pretrained_bert_model, args.M, CHUNK, inputs)).encode())
+    for sentence in sentences:
+        total.update(repr(sentence).encode())
+    key = total.hexdigest()
+    with Journal(assets.cache_dir() / "candidates" / key[:32], key, resume=True, wait=True) as kept:
+        near, several = neighbours(args, kept, sentences, map(model.tokenizer.words, corpus))
+        ids, masked = masked_candidates(args, kept, sentences, model)
+    return Candidates(sentences, ids, model.tokenizer.vocab, near), masked | several
+
+
+def write_variants(
+    journal: "Journal", target: Path, text: Text, candidates: "Candidates", n: int, p: float, seed: int
+) -> "Counts":
+    """Write each row and its variants to ``target``; returns what became of them."""
+    from paddledistill import progress
+    from paddledistill.augment.rows import Counts, augmented
+    from paddledistill.data import formats
+
+    counts, form, header = Counts(), formats.of(target), text.table.header
+    groups = augmented(text.rows, text.columns, candidates, n, p, seed, text.guard, counts, EXAMPLES)
+    with journal.text(target) as file, progress.bar("rows", "row", len(text.rows)) as bar:
+        file.write("\ufeff" * text.table.bom + form.head(header))
+        for group in groups:
+            file.writelines(form.row(row, header) for row in group)
+            bar.update()
+    return counts
+
+
+def say_what_was_done(target: Path, counts: "Counts", leaking_rows: int, seconds: float) -> None:
+    """The report in lines to read."""
+    from paddledistill import progress
 
     by_model, by_vectors = counts.replaced_by_masked_lm, counts.replaced_by_vectors
     shares = share(by_model, by_model + by_vectors), share(by_vectors, by_model + by_vectors)
     logger.info(
         "%d words replaced, by the masked language model %.1f%%, by word vectors %.1f%%", by_model + by_vectors, *shares
     )
-    if totals["leaking_rows"] or counts.leaking_variants:
-        dropped = totals["leaking_rows"], counts.leaking_variants
+    if leaking_rows or counts.leaking_variants:
+        dropped = leaking_rows, counts.leaking_variants
         logger.info("dropped as equal to or containing a dev or test row: %d rows, %d variants", *dropped)
     for original, variant in counts.examples:
         logger.info("  %s\n    -> %s", original, variant)
-    logger.info("%s: %d rows and %d variants in %s", target, counts.rows, counts.variants, in_words(seconds))
+    logger.info("%s: %d rows and %d variants in %s", target, counts.rows, counts.variants, progress.duration(seconds))
 
 
 def neighbours(
-    args: argparse.Namespace, journal: Any, sentences: list[Any], corpus: Iterable[list[str]]
+    args: argparse.Namespace, kept: "Journal", sentences: "list[Sentence]", corpus: Iterable[list[str]]
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
     """The nearest words of words of several pieces, and how many there are and have any.
 
@@ -174,10 +245,10 @@ def neighbours(
     words = [sentence.words[word] for sentence in sentences for word in sentence.distant]
 
     def search() -> dict[str, list[str]]:
-        vectors = word_vectors.read(Path(args.glove_embs)) if args.glove_embs else word_vectors.train(corpus, args.seed)
+        vectors = word_vectors.read(args.glove_embs) if args.glove_embs else word_vectors.train(corpus, args.seed)
         return word_vectors.neighbours(vectors, dict.fromkeys(words), args.M, word_replacement.is_replaceable)
 
-    near = journal.json("neighbours.json", search)
+    near = kept.json("neighbours.json" if args.glove_embs else f"neighbours-{args.seed}.json", search)
     hits, different = sum(word in near for word in words), len(set(words))
     logger.info(
         "%d words of several wordpieces (%d different): %.1f%% of them have a word vector, %.1f%% of the different ones",
@@ -187,20 +258,20 @@ def neighbours(
 
 
 def masked_candidates(
-    args: argparse.Namespace, journal: Any, sentences: list[Any], model: Any
-) -> "tuple[list[NDArray[np.int32]], int]":
-    """The masked language model's candidates, saved every ``CHUNK`` words, and the number of words it was asked about."""
+    args: argparse.Namespace, kept: "Journal", sentences: "list[Sentence]", model: "MaskedLM"
+) -> "tuple[list[NDArray[np.int32]], dict[str, int]]":
+    """The masked language model's candidates, saved every ``CHUNK`` words, and how many words it was asked about, by whichever run."""
     from paddledistill import parallel, progress
     from paddledistill.augment.rows import jobs
     from paddledistill.augment.word_replacement import predict
 
     asked = jobs(sentences)
     chunks = {f"candidates-{first:09d}.npy": asked[first : first + CHUNK] for first in range(0, len(asked), CHUNK)}
-    left = [name for name in chunks if not journal.has(name)]
+    left = [name for name in chunks if not kept.has(name)]
     missing, own = ([job for name in names for job in chunks[name]] for names in (left, parallel.mine(left)))
     done = len(asked) - len(missing)
     if done:
-        logger.info("resuming: %d of %d masked words are done", done, len(asked))
+        logger.info("%d of %d masked words read back from %s", done, len(asked), kept.directory)
     if own:
         # Not by what is missing: a resumed run uses what the killed one used, down to the last bit.
         if len(asked) >= ENGINE_FROM:
@@ -210,15 +281,15 @@ def masked_candidates(
         begin = time.perf_counter()
         predict(model, sample, args.M, 8)  # of so few words, larger batches would be mostly padding
         expected = (time.perf_counter() - begin) * len(own) / len(sample)
-        logger.info("%d masked words to predict: about %s here", len(missing), in_words(expected))
+        logger.info("%d masked words to predict: about %s here", len(missing), progress.duration(expected))
     with progress.bar("masked words", "word", len(own)) as bar:
         compute = {
             name: partial(predict, model, chunk, args.M, args.batch_size, bar.update) for name, chunk in chunks.items()
         }
-        return list(journal.arrays(compute)), len(asked)
+        return list(kept.arrays(compute)), {"masked_words": len(asked), "masked_words_read_back": done}
 
 
-def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Path | None) -> dict[str, str]:
+def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[str, str]:
     """Digests of every file that shapes the result, without loading paddle."""
     from paddledistill import assets, files
     from paddledistill.data import reading
@@ -227,16 +298,17 @@ def input_digests(args: argparse.Namespace, task: Any, train: Path, data_dir: Pa
 
     digests = {"train": files.digest(train)}
     for split in task.held_out_splits:
-        if reading.has_split(task, split, data_dir):
-            digests[split] = files.digest(reading.task_file(task, split, data_dir))
+        if reading.has_split(task, split, args.data_dir):
+            digests[split] = files.digest(reading.task_file(task, split, args.data_dir))
     if args.glove_embs:
-        if not Path(args.glove_embs).is_file():
+        if not args.glove_embs.is_file():
             raise UserError(f"--glove_embs {args.glove_embs} not found: give a GloVe text file, or leave it out")
-        digests["glove_embs"] = files.digest(Path(args.glove_embs))
+        digests["glove_embs"] = files.digest(args.glove_embs)
     if args.vector_corpus:
         if args.glove_embs:
             raise UserError("--glove_embs and --vector_corpus exclude each other: vectors are read, or trained on text")
-        digests |= {f"text {path.name}": files.digest(path) for path in text_files(Path(args.vector_corpus))}
+        parts = "".join(map(files.digest, text_files(args.vector_corpus)))
+        digests["vector_corpus"] = hashlib.sha256(parts.encode()).hexdigest()
     model = args.pretrained_bert_model
     if Path(model).is_dir():
         digests["pretrained_bert_model"] = files.digest(Path(model))
@@ -275,12 +347,6 @@ def is_done(target: Path, report: Path, work: Path, key: dict[str, Any], resume:
 def share(part: int, whole: int) -> float:
     """Percent."""
     return 100 * part / max(1, whole)
-
-
-def in_words(seconds: float) -> str:
-    """A duration to read."""
-    units = ((90, 1, "%.0f s"), (5400, 60, "%.0f min"), (float("inf"), 3600, "%.1f h"))
-    return next(form % (seconds / unit) for limit, unit, form in units if seconds < limit)
 
 
 if __name__ == "__main__":

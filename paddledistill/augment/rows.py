@@ -86,7 +86,6 @@ def augmented(
 
     :param counts: is added to on the way; gets ``examples`` pairs of a text and its first variant, from all over the table.
     """
-    shown_every = max(1, len(rows) // examples) if examples else 0
     for number, row in enumerate(rows):
         texts = [row[column] for column in text_columns]
         counts.rows += 1
@@ -103,6 +102,6 @@ def augmented(
             for column, text in zip(text_columns, variant.texts, strict=True):
                 copy[column] = text
             kept.append(copy)
-        if shown_every and number % shown_every == 0 and len(kept) > 1 and len(counts.examples) < examples:
+        if len(kept) > 1 and len(counts.examples) * len(rows) < examples * (number + 1):
             counts.examples.append(tuple(" | ".join(some[column] for column in text_columns) for some in kept[:2]))  # type: ignore[arg-type]
         yield kept

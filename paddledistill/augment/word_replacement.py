@@ -12,8 +12,9 @@ stop words are passed over before the best ``M`` are taken. Stop words are gensi
 original is dropped, and the two sentences of a pair vary independently.
 
 Everything is a function of the seed. A draw depends on (seed, row, column) alone, and on no other row. Candidates are a set, so
-only which words are among the best ``M`` matters, not their order; where rounding could decide that, the word is given a forward
-pass of its own. So the batch size changes nothing.
+only which words are among the best ``M`` matters, not their order. The rule for ties: where the ``M``-th and the next logit differ by
+less than ``TOO_CLOSE``, so that rounding could decide, the word is given a forward pass of its own, and of equal logits the lower
+id wins. So the candidates are the same for any batch size and any number of processes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -4,6 +4,7 @@ import gzip
 import logging
 import warnings
 import zlib
+from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
@@ -37,22 +38,26 @@ def read(path: Path, wanted: Collection[str] | None = None) -> KeyedVectors:
         )
     if path.suffix in (".bin", ".kv"):
         return _read_by_gensim(path, wanted)
-    words: list[str] = []
-    blocks: list[NDArray[np.float32]] = []
+    dimensions = 0
+    rows: dict[str, int] = {}
+    numbers = array("f")  # grows in place, so that the vectors are in memory once
     try:
         with cast(IO[bytes], gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
-            for block_words, block in _parse(stream, path):
-                kept = [number for number, word in enumerate(block_words) if wanted is None or word in wanted]
-                words += [block_words[number] for number in kept]
-                blocks.append(block[kept])
+            for words, block in _parse(stream, path):
+                kept = []
+                for number, word in enumerate(words):
+                    if word not in rows and (wanted is None or word in wanted):
+                        rows[word] = len(rows)
+                        kept.append(number)
+                numbers.frombytes(block[kept].tobytes())
+                dimensions = block.shape[1]
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"word vectors {path} cannot be unpacked ({error}): copy the file again") from None
-    if not blocks:
+    if not dimensions:
         raise UserError(f"word vectors {path} holds no vector: give a GloVe text file such as glove.6B.300d.txt")
-    index = {word: number for number, word in reversed(list(enumerate(words)))}
-    first = sorted(index.values())
-    vectors = KeyedVectors(vector_size=blocks[0].shape[1], count=0)
-    vectors.add_vectors([words[number] for number in first], np.concatenate(blocks)[first])
+    vectors = KeyedVectors(vector_size=dimensions, count=0)  # whose add_vectors would copy them twice
+    vectors.key_to_index, vectors.index_to_key = rows, list(rows)
+    vectors.vectors = np.asarray(numbers).reshape(-1, dimensions)
     logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
     return vectors
 
@@ -101,13 +106,20 @@ def neighbours(
 ) -> dict[str, list[str]]:
     """The words nearest to each word by cosine, the nearest first; equal cosines in the order of the vectors.
 
+    Spellings that differ in case only are one word: the first of the vectors, GloVe's most frequent, stands for all.
+
     :param may_choose: words that it refuses are never a neighbour.
     :returns: for each word that has a vector (by itself or in lower case) at most ``count`` others. A word without a vector is
         left out, and so is one whose vector is zero, which is near to nothing.
     """
-    norms = np.linalg.norm(vectors.vectors, axis=1)
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors.vectors, vectors.vectors))  # numpy.linalg.norm would copy them twice
     scale = np.where(norms > 0, 1 / np.maximum(norms, np.finfo(np.float32).tiny), 0).astype(np.float32)
-    barred = np.array([not may_choose(word) for word in vectors.index_to_key], dtype=bool) | (norms == 0)
+    spelling: dict[str, int] = {}
+    for row, word in enumerate(vectors.index_to_key):
+        if norms[row] > 0 and may_choose(word):
+            spelling.setdefault(word.lower(), row)
+    barred = np.ones(len(vectors), bool)
+    barred[list(spelling.values())] = False
     rows = {word: vectors.key_to_index.get(word, vectors.key_to_index.get(word.lower(), -1)) for word in words}
     known = [(word, row) for word, row in rows.items() if row >= 0 and norms[row] > 0]
     found: dict[str, list[str]] = {}
@@ -117,7 +129,8 @@ def neighbours(
         index = np.array([row for _, row in part])
         cosines = (vectors.vectors[index] * scale[index, None]) @ vectors.vectors.T * scale
         cosines[:, barred] = -np.inf
-        cosines[np.arange(len(part)), index] = -np.inf
+        itself = [spelling.get(word.lower(), row) for word, row in part]
+        cosines[np.arange(len(part)), itself] = -np.inf
         columns, values = top(cosines, count)
         for (word, _), near, value in zip(part, columns.tolist(), values, strict=True):
             found[word] = [
@@ -154,7 +167,10 @@ def _parse(stream: Iterable[bytes], path: Path) -> Iterator[tuple[list[str], NDA
         try:
             words.append(fields[0].decode("utf-8"))
         except UnicodeDecodeError:
-            raise UserError(f"{path}:{line_number}: the word is not UTF-8: is this a text file?") from None
+            raise UserError(
+                f"{path}:{line_number}: the word is not UTF-8: this is read as text, since a file of gensim ends in .kv, "
+                "one of word2vec in .bin"
+            ) from None
         numbers.append(b" ".join(fields[1:]))
         if len(words) == _LINES_AT_ONCE:
             yield words, _floats(numbers, dimensions, path, first)

@@ -44,7 +44,8 @@ class Format(Protocol):
 class _Tabs:
     def read(self, text: str, path: Path, has_header: bool) -> Rows:
         # Only LF parts lines: str.splitlines would also cut at U+2028 and others, which occur inside sentences.
-        lines = text.replace("\r\n", "\n").split("\n")
+        # A file that was twice made CRLF has lines that end in CR CR LF.
+        lines = [line.rstrip("\r") for line in text.split("\n")]
         while lines and not lines[-1]:
             lines.pop()
         header = lines[0].split("\t") if has_header else None

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from paddledistill.progress import duration
 from paddledistill.report import table
 from paddledistill.report.rows import score
 
@@ -194,14 +195,6 @@ def answers(disagreements: Mapping[str, Any], labels: Sequence[str] | None) -> l
         }
         for entry in disagreements["shown"]
     ]
-
-
-def duration(seconds: float) -> str:
-    """``45 seconds``, ``9 minutes``, ``2 h 10 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    minutes = round(seconds / 60)
-    return f"{minutes} minutes" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _largest(numbers: Sequence[float]) -> int:

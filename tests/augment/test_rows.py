@@ -57,3 +57,12 @@ def test_variants_that_leak_are_dropped_and_counted() -> None:
     assert "an incredible movie" not in texts
     assert "an incredible tale" in texts, "two words of a held-out row are too few to be one"
     assert counts.leaking_variants == 2 and counts.variants == 8
+
+
+def test_as_many_examples_as_asked_though_rows_without_variants_lie_between() -> None:
+    silent = Sentence(",", (",",), ((4,),), (), ())
+    candidates = Candidates([silent, *SENTENCES], [np.array([[1, 2], [-1, 3], [3, 4]], np.int32)], VOCAB, NEAR)
+    rows, counts = [[","], ["Good film"], [","], ["an unbelievable story"]] * 10, Counts()
+    assert len(list(augmented(rows, [0], candidates, 9, 0.9, 0, LeakGuard([]), counts, examples=20))) == 40
+    shown = [text for text, _ in counts.examples]
+    assert len(shown) == 20 and shown.count("Good film") == 10

@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,17 @@ def test_gz_and_word2vec_header_give_the_same(tmp_path: Path) -> None:
     packed = tmp_path / "glove.txt.gz"
     packed.write_bytes(gzip.compress(b"5 4\n" + plain.read_bytes()))
     assert (word_vectors.read(packed).vectors == word_vectors.read(plain).vectors).all()
+
+
+def test_a_file_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the vectors there are the words, and the lines that are parsed at once: few here."""
+    path = glove(tmp_path / "glove.txt", 5_000, 50)
+    monkeypatch.setattr(word_vectors, "_LINES_AT_ONCE", 64)
+    tracemalloc.start()
+    vectors = word_vectors.read(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * vectors.vectors.nbytes
 
 
 def test_odd_words_of_real_files(tmp_path: Path) -> None:
@@ -114,6 +126,12 @@ def test_files_of_gensim_and_of_word2vec(tmp_path: Path) -> None:
             word_vectors.read(tmp_path / name)
 
 
+def test_a_gensim_file_of_another_name_is_told_the_ending(tmp_path: Path) -> None:
+    word_vectors.read(glove(tmp_path / "glove.txt")).save(str(tmp_path / "own.wordvectors"))
+    with pytest.raises(UserError, match=r"own\.wordvectors:1: the word is not UTF-8.* gensim ends in \.kv"):
+        word_vectors.read(tmp_path / "own.wordvectors")
+
+
 def test_only_wanted_words_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "glove.txt"
     path.write_text("a 1 0\nb 10 1\nc 1 1\n")
@@ -136,6 +154,14 @@ def test_neighbours_by_cosine_without_the_word_itself(tmp_path: Path, monkeypatc
     monkeypatch.setattr(word_vectors, "_SIMILARITIES_AT_ONCE", 1)
     assert word_vectors.neighbours(vectors, ["a", "d", "zero", "A"], 3, str.isalpha) == found, "blocks change nothing"
     assert word_vectors.neighbours(vectors, [], 3) == {}
+
+
+def test_spellings_that_differ_in_case_are_one_word(tmp_path: Path) -> None:
+    """Neither are they neighbours of each other, nor two neighbours of another word."""
+    path = tmp_path / "glove.txt"
+    path.write_text("good 10 0\nGood 10 1\nGOOD 10 2\nFine 10 3\nfine 10 4\nodd 0 1\n")
+    found = word_vectors.neighbours(word_vectors.read(path), ["good", "GOOD", "fine"], 3)
+    assert found == {"good": ["Fine", "odd"], "GOOD": ["Fine", "odd"], "fine": ["good", "odd"]}
 
 
 def test_training_is_the_same_in_every_process() -> None:

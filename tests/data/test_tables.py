@@ -42,6 +42,16 @@ def test_ragged_rows(tmp_path: Path) -> None:
         tables.read_table(path, SST2)
 
 
+@pytest.mark.parametrize(
+    "content", [b"sentence\tlabel\r\r\na\t1\r\r\n", b"sentence\tlabel\na\t1\r\r\n", b"sentence\tlabel\r\na\t1\r"]
+)
+def test_what_is_read_can_be_written_whatever_ends_its_lines(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_bytes(content)
+    tables.write_table(path, tables.read_table(path, SST2))
+    assert path.read_bytes() == b"sentence\tlabel\na\t1\n"
+
+
 @pytest.mark.parametrize("cell", ["a\tb", "a\nb", "a\r"])
 def test_nothing_is_left_of_a_table_that_cannot_be_written(tmp_path: Path, cell: str) -> None:
     path = tmp_path / "train_aug.tsv"

@@ -66,10 +66,11 @@ def test_rows_of_glue_tasks(augment: Run, glue_dir: Path, name: str) -> None:
     given = lines(train)
     header, given = ([], given) if name == "CoLA" else (given[:1], given[1:])
     assert lines(target)[: len(header)] == header
-    leaking = json.loads(target.with_suffix(".json").read_text())["counts"]["leaking_rows"]
-    assert leaking == 0, "the fixtures leak nothing"
+    report = json.loads(target.with_suffix(".json").read_text())
+    assert report["counts"]["leaking_rows"] == 0, "the fixtures leak nothing"
     rows = groups(target, header + given)[len(header) :]
     assert sum(map(len, rows)) > 2.5 * len(given)
+    assert len(report["examples"]) == min(20, sum(len(group) > 1 for group in rows)) > 10
     for original, *variants in rows:
         assert len(variants) <= 4
         assert len(set(variants)) == len(variants)
@@ -123,16 +124,20 @@ def test_words_of_other_text_get_vectors_too(augment: Run, glue_dir: Path, tmp_p
     """--vector_corpus: a word that the task's text holds too rarely for word2vec is learned from plain text beside it."""
     sst = glue_dir / "SST-2"
     (sst / "train.tsv").write_text("sentence\tlabel\nthe unbelievable film\t1\na story\t0\n")
-    (tmp_path / "text.txt").write_text(
-        "".join(f"an unbelievable story of the film {number}\n\n" for number in range(30))
-    )
+    text = "".join(f"an unbelievable story of the film {number}\n\n" for number in range(30))
+    for part in ("a", "b"):
+        (tmp_path / "corpus" / part).mkdir(parents=True)
+        (tmp_path / "corpus" / part / "text.txt").write_text(text)
     without = augment("--N", 2, check=True)
     assert "0.0% of them have a word vector" in without.stderr
-    augment("--N", 2, "--vector_corpus", tmp_path / "text.txt", "--overwrite", check=True)
+    augment("--N", 2, "--vector_corpus", tmp_path / "corpus", "--overwrite", check=True)
     report = json.loads((sst / "train_aug.json").read_text())
     assert report["counts"]["with_a_vector"] == report["counts"]["words_of_several_pieces"] == 1
-    assert "text text.txt" in report["inputs"]
-    both = augment("--vector_corpus", tmp_path / "text.txt", "--glove_embs", tmp_path / "text.txt", "--overwrite")
+    part_a = tmp_path / "corpus" / "a" / "text.txt"
+    part_a.write_text(f"another {text}")
+    changed = augment("--N", 2, "--vector_corpus", tmp_path / "corpus", "--resume")
+    assert "made with other vector_corpus" in changed.stderr, "whichever file of this name it is"
+    both = augment("--vector_corpus", tmp_path / "corpus", "--glove_embs", part_a, "--overwrite")
     assert both.returncode == 2
     assert "exclude each other" in both.stderr.strip().splitlines()[-1]
 
@@ -204,6 +209,26 @@ def test_done_is_done_and_nothing_is_replaced_unasked(augment: Run, glue_dir: Pa
     )
 
 
+@pytest.mark.slow
+def test_candidates_serve_runs_that_draw_otherwise(augment: Run, glue_dir: Path, tmp_path: Path) -> None:
+    """They depend on neither N nor p nor the seed; trained vectors depend on the seed."""
+    target, cache = glue_dir / "SST-2" / "train_aug.tsv", {"PADDLEDISTILL_HOME": str(tmp_path / "cache")}
+
+    def read_back(*flags: object) -> tuple[bool, bool]:
+        """Whether the model's candidates were, and whether the vectors' were."""
+        done = augment("--overwrite", *flags, env=cache, check=True)
+        counts = json.loads(target.with_suffix(".json").read_text())["counts"]
+        found = counts["masked_words_read_back"]
+        assert found in (0, counts["masked_words"])
+        assert ("masked words to predict" in done.stderr) == (found == 0)
+        return found > 0, "dimensions" not in done.stderr
+
+    assert read_back("--N", 2) == (False, False)
+    assert read_back("--N", 4, "--p", 0.7, "--seed", 7) == (True, False)
+    assert read_back("--N", 4) == (True, True)
+    assert read_back("--N", 4, "--M", 3) == (False, False)
+
+
 def many_rows(path: Path, tiny_vocab: Path, rows: int) -> None:
     """A training file of random words of the vocabulary: enough for several saves."""
     words = [
@@ -229,7 +254,7 @@ def kill_when(command: list[str], ready: Callable[[], bool]) -> None:
 
 @pytest.mark.slow
 def test_killed_twice_and_resumed_equals_uninterrupted(
-    augment: Run, glue_dir: Path, tmp_path: Path, tiny_vocab: Path, tiny_masked_lm: Path
+    glue_dir: Path, tmp_path: Path, tiny_vocab: Path, tiny_masked_lm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Defect 7 of the originals: no resume. Killed while predicting and while writing rows; the other run has other batches."""
     sst = glue_dir / "SST-2"
@@ -237,21 +262,25 @@ def test_killed_twice_and_resumed_equals_uninterrupted(
     whole = tmp_path / "whole"
     shutil.copytree(glue_dir, whole)
     target, work = sst / "train_aug.tsv", sst / ".train_aug.work"
+    monkeypatch.setenv("PADDLEDISTILL_HOME", str(tmp_path / "home"))
+
+    def saved() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("home/candidates/*/candidates-*.npy")}
+
     flags = ["--pretrained_bert_model", str(tiny_masked_lm), "--task_name", "sst-2", "--N", "20", "--seed", "5"]
     command = [sys.executable, str(ROOT / SCRIPT), *flags, "--resume", "--glue_dir", str(glue_dir)]
 
-    kill_when(command, lambda: len(list(work.glob("candidates-*.npy"))) >= 2)
-    saved = {path.name: path.stat().st_mtime_ns for path in work.glob("candidates-*.npy")}
-    assert saved and not target.exists()
+    kill_when(command, lambda: len(saved()) >= 2)
+    first = saved()
+    assert not target.exists()
     kill_when(command, lambda: (work / "train_aug.tsv").exists())
     assert not target.exists(), "nothing half-written takes its place"
-    assert saved.items() <= {path.name: path.stat().st_mtime_ns for path in work.glob("candidates-*.npy")}.items(), (
-        "not computed again"
-    )
+    assert first.items() < saved().items(), "not computed again"
     resumed = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "resuming" in resumed.stderr or "masked words: 100%" in resumed.stderr
+    assert "masked words read back from" in resumed.stderr
     assert not work.exists()
 
+    monkeypatch.setenv("PADDLEDISTILL_HOME", str(tmp_path / "another"))
     other = [sys.executable, str(ROOT / SCRIPT), *flags, "--batch_size", "37", "--glue_dir", str(whole)]
     subprocess.run(other, capture_output=True, check=True)
     assert target.read_bytes() == (whole / "SST-2" / "train_aug.tsv").read_bytes()

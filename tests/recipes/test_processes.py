@@ -149,7 +149,8 @@ def test_augmentation_in_two_processes_writes_the_same_file(
             "--pretrained_bert_model", tiny_masked_lm, "--task_name", "MRPC", "--glue_dir", glue_dir, "--N", 3,
             "--n_cpu", count, "--overwrite",
         ]  # fmt: skip
-        run_recipe(str(script), *flags, check=True)
+        cache = {"PADDLEDISTILL_HOME": str(tmp_path / f"cache-{count}")}  # the second finds nothing of the first
+        run_recipe(str(script), *flags, env=cache, check=True)
         found.append((glue_dir / "MRPC" / "train_aug.tsv").read_bytes())
     assert found[0] == found[1]
 

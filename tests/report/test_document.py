@@ -239,10 +239,3 @@ def test_what_the_teacher_was_worth(make_row):
 def test_standard_error_of_an_accuracy(make_row):
     assert html.standard_error([make_row(80.0), make_row(90.0)], 2500) == pytest.approx(0.8)
     assert html.standard_error([make_row(80.0, metric="matthews")], 2500) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"), [(45, "45 seconds"), (570, "10 minutes"), (3600 * 2 + 600, "2 h 10 min")]
-)
-def test_durations_are_readable(seconds, words):
-    assert html.duration(seconds) == words
