@@ -91,7 +91,7 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.augment.bilstm import Augmentation, augmented
     from paddledistill.augment.tagging import tagger
     from paddledistill.data.plain_text import load_unlabelled
-    from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
+    from paddledistill.data.reading import digest_examples, held_out_guard, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, teacher_logits
     from paddledistill.files import digest
@@ -124,7 +124,8 @@ def distil(args: argparse.Namespace) -> None:
     teacher = load_teacher(args.teacher_dir, task)
     fewest, most = args.ngram_range or (2, 6 if task.language == "en" else 10)
     augmentation = Augmentation(args.n_iter, args.p_mask, args.p_pos, args.p_ng, (fewest, most), args.whole_word_mask)
-    copies = augmented(examples, tokenizer, augmentation, args.seed, tagger(task.language))
+    guard = held_out_guard(task, args.data_dir)
+    copies = augmented(examples, tokenizer, augmentation, args.seed, guard, tagger(task.language))
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
     stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from paddledistill.augment import masking, ngram, pos
 from paddledistill.augment.tagging import Tagger
 from paddledistill.data.tokenization import Tokenizer
-from paddledistill.tasks import Example
+from paddledistill.tasks import Example, LeakGuard
 
 Column = list[list[str]]  # words of the same side of all examples
 
@@ -40,12 +40,14 @@ def augmented(
     tokenizer: Tokenizer,
     augmentation: Augmentation,
     seed: int,
+    guard: LeakGuard,
     tagger: Tagger | None = None,
 ) -> list[Example]:
     """Every example as it is, followed by its copies as text, so that teacher and student may read them with different vocabularies.
 
     :param tokenizer: parts words and wordpieces. A masked one is written as ``[MASK]``, which tokenizers take for the mask token; what
         is left of its word stands apart.
+    :param guard: of the task: a few words of a sentence may be all of a dev row, and such a copy is dropped.
     :param tagger: of the examples' language; needed where ``p_pos`` is above 0.
     :returns: examples with the labels of those that they come from. All given ones are kept, repeated ones too; a copy equal to an
         earlier row is dropped, so that short sentences yield fewer.
@@ -73,7 +75,7 @@ def augmented(
                 seen.add(key)
                 texts = [words.text(side) for side in sides]
                 rows.append(example._replace(text_a=texts[0], text_b=texts[1] if len(texts) == 2 else None))
-    return rows
+    return guard.filter(rows, "copies for the BiLSTM")
 
 
 class _Words:

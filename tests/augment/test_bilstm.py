@@ -8,9 +8,10 @@ import pytest
 
 from paddledistill.augment.bilstm import Augmentation, augmented
 from paddledistill.data.tokenization import SPECIAL_TOKENS, Tokenizer
-from paddledistill.tasks import Example
+from paddledistill.tasks import Example, LeakGuard
 
 MASK = "[MASK]"
+NOTHING = LeakGuard([])
 
 
 def sentences(count: int, length: int = 12) -> list[Example]:
@@ -21,7 +22,7 @@ def sentences(count: int, length: int = 12) -> list[Example]:
 
 def copies(examples: Sequence[Example], augmentation: Augmentation, seed: int = 0) -> list[Example]:
     tokenizer = Tokenizer.of_words([text for example in examples for text in example.texts])
-    return augmented(examples, tokenizer, augmentation, seed)
+    return augmented(examples, tokenizer, augmentation, seed, NOTHING)
 
 
 def is_run_of(text: str, source: str) -> bool:
@@ -57,6 +58,18 @@ def test_repeated_sentences_are_all_kept() -> None:
     assert copies([], Augmentation(5)) == []
 
 
+def test_no_copy_is_a_dev_row() -> None:
+    """Two words of a sentence can be all of another one: "- bad" of SST-2 is a dev row."""
+    given = [Example("the film is very bad , they say", None, 0)]
+    short = Augmentation(400, p_mask=0.0, p_ng=1.0, ngram_range=(2, 3))
+    texts = {row.text_a for row in copies(given, short)}
+    assert {"very bad", "bad ,", "film is very"} <= texts
+    guard = LeakGuard([Example("bad -", None, 0), Example("Very bad.", None, 0)])
+    kept = augmented(given, Tokenizer.of_words([given[0].text_a]), short, 0, guard)
+    assert texts - {row.text_a for row in kept} == {"bad ,", "very bad", "very bad ,"}
+    assert guard.dropped == 3
+
+
 def test_shares_of_masks_and_ngrams() -> None:
     given = sentences(500, length=40)
     drawn = [row.text_a.split() for row in copies(given, Augmentation(20)) if row not in given]
@@ -76,7 +89,7 @@ def test_the_seed_decides() -> None:
 def test_wordpieces_or_whole_words(whole_words: bool) -> None:
     tokenizer = Tokenizer([*SPECIAL_TOKENS, "play", "##ing", "##s", "film", "p", "##l", "##a", "##y"])
     given = [Example("playing film xyz plays", None, 0)]
-    rows = augmented(given, tokenizer, Augmentation(200, p_mask=0.3, p_ng=0.0, whole_words=whole_words), seed=0)
+    rows = augmented(given, tokenizer, Augmentation(200, p_mask=0.3, p_ng=0.0, whole_words=whole_words), 0, NOTHING)
     words = {word for row in rows for word in row.text_a.split()}
     parts = set() if whole_words else {"play", "ing", "s"}
     assert words == {"playing", "film", "xyz", "plays", MASK} | parts

@@ -10,7 +10,7 @@ from paddledistill.augment.bilstm import Augmentation, augmented
 from paddledistill.augment.pos import SameTag, number_tags
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
-from paddledistill.tasks import Example
+from paddledistill.tasks import Example, LeakGuard
 
 
 def test_words_come_as_often_as_the_text_has_them() -> None:
@@ -36,7 +36,10 @@ def test_copies_hold_words_of_the_same_kind_in_their_place(tiny_vocab, pair: boo
     texts = ["a warm film", "the dull plot", "it was long"]
     examples = [Example(text, texts[0] if pair else None, number % 2) for number, text in enumerate(texts)]
     tokenizer = Tokenizer.from_vocab(tiny_vocab)
-    copies = augmented(examples, tokenizer, Augmentation(40, p_ng=0.0, p_pos=0.5, whole_words=True), 1, by_length)
+    guard = LeakGuard([])
+    copies = augmented(
+        examples, tokenizer, Augmentation(40, p_ng=0.0, p_pos=0.5, whole_words=True), 1, guard, by_length
+    )
     known, by_label = (
         {word for text in texts for word in text.split()},
         {text: number % 2 for number, text in enumerate(texts)},
@@ -54,7 +57,7 @@ def test_copies_hold_words_of_the_same_kind_in_their_place(tiny_vocab, pair: boo
             replaced += text not in by_label and "[MASK]" not in words
     assert replaced and masked
     plain = Augmentation(40, p_ng=0.0)
-    assert augmented(examples, tokenizer, plain, 1) == augmented(examples, tokenizer, plain, 1, by_length)
+    assert augmented(examples, tokenizer, plain, 1, guard) == augmented(examples, tokenizer, plain, 1, guard, by_length)
 
 
 @pytest.mark.assets("pos-tagger")
