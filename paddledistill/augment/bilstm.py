@@ -20,7 +20,8 @@ Column = list[list[str]]  # words of the same side of all examples
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to the ``n_iter`` copies that are drawn of each sentence; the two sentences of a pair have fates of their own.
+    """What is done to the ``n_iter`` copies that are drawn of each sentence. Those of a pair differ from it in turn in the first sentence,
+    in the second, and in both, which then have fates of their own.
 
     A wordpiece, or with ``whole_words`` a word, becomes ``[MASK]`` with probability ``p_mask``; a word gives way with ``p_pos`` to
     another one of its part of speech, drawn as often as the text holds it with that tag; then with ``p_ng`` only an n-gram of words
@@ -68,14 +69,24 @@ def augmented(
     rows, seen = [], {_hash(original) for original in zip(*originals, strict=True)}
     for index, example in enumerate(examples):
         rows.append(example)
-        first = index * augmentation.n_iter
-        for sides in zip(*(column[first : first + augmentation.n_iter] for column in copies), strict=True):
+        first, original = index * augmentation.n_iter, [column[index] for column in originals]
+        for number, drawn in enumerate(
+            zip(*(column[first : first + augmentation.n_iter] for column in copies), strict=True)
+        ):
+            sides = _in_turn(number, original, drawn)
             key = _hash(sides)
             if key not in seen:
                 seen.add(key)
                 texts = [words.text(side) for side in sides]
                 rows.append(example._replace(text_a=texts[0], text_b=texts[1] if len(texts) == 2 else None))
     return guard.filter(rows, "copies for the BiLSTM")
+
+
+def _in_turn(number: int, original: Sequence[list[int]], drawn: Sequence[list[int]]) -> tuple[list[int], ...]:
+    """Of a pair's copies one varies the first sentence, the next the second, the third both, and so on."""
+    if len(drawn) == 1 or number % 3 == 2:
+        return tuple(drawn)
+    return (drawn[0], original[1]) if number % 3 == 0 else (original[0], drawn[1])
 
 
 class _Words:

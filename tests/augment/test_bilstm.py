@@ -98,15 +98,23 @@ def test_wordpieces_or_whole_words(whole_words: bool) -> None:
         assert any(row.text_a.startswith(f"{MASK} ing film") for row in rows)
 
 
+def test_copies_of_a_pair_vary_one_side_the_other_and_both() -> None:
+    """In turn, as section 3.2 of the paper has it."""
+    given = [example._replace(text_b=example.text_a) for example in sentences(100)]
+    rows = copies(given, Augmentation(9, p_mask=0.5, p_ng=0.0))
+    for label, source in enumerate(given):
+        drawn = [row for row in rows if row.label == label][1:]
+        assert all(is_run_of(text, source.text_a) for row in drawn for text in row.texts)
+        varied = [(row.text_a != source.text_a, row.text_b != source.text_b) for row in drawn]
+        assert varied == [(True, False), (False, True), (True, True)] * 3
+
+
 def test_sides_of_a_pair_are_independent() -> None:
     given = [example._replace(text_b=example.text_a) for example in sentences(200)]
-    rows = copies(given, Augmentation(10, p_ng=0.0, p_mask=0.5))
-    for row in rows:
-        assert all(is_run_of(text, given[row.label].text_a) for text in row.texts)
-    a, b = (
-        np.array([[word == MASK for word in row.texts[side].split()] for row in rows if row not in given])
-        for side in (0, 1)
-    )
+    rows = copies(given, Augmentation(12, p_ng=0.0, p_mask=0.5))
+    both = [row for row in rows if MASK in row.text_a and MASK in (row.text_b or "")]
+    a, b = (np.array([[word == MASK for word in row.texts[side].split()] for row in both]) for side in (0, 1))
+    assert len(both) > 700
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.03
 
 
