@@ -80,6 +80,8 @@ def main(args: argparse.Namespace) -> None:
 
     if args.ngram_range and args.ngram_range[0] > args.ngram_range[1]:
         raise UserError("--ngram_range: the fewest words come first, for example 1 5")
+    if args.p_mask + args.p_pos > 1:
+        raise UserError(f"--p_mask {args.p_mask} and --p_pos {args.p_pos} share out the words: give at most 1 together")
     if args.unlabelled and args.alpha:
         raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
     cli.each_seed(args, distil)

@@ -142,12 +142,14 @@ def _copies(
     fate = rng.random(len(numbers))
     changed = np.where(fate < augmentation.p_mask, np.int32(words.mask), numbers)
     start, kept = ngram.sample(lengths, augmentation.p_ng, augmentation.ngram_range, rng)
+    replaced = np.zeros(len(numbers), bool)
     if substitutes:
         replaced = (fate >= augmentation.p_mask) & (fate < augmentation.p_mask + augmentation.p_pos)
         changed[replaced] = substitutes.draw(side, augmentation.n_iter, replaced, rng)
     if not augmentation.whole_words:
         pieces = words.pieces()
         counts = np.array([len(of_word) for of_word in pieces])[numbers]
+        counts[replaced] = 1  # their pieces are gone
         for position, hit in masking.pieces_hit(fate, counts, augmentation.p_mask, rng):
             changed[position] = words.number(masking.without(pieces[numbers[position]], hit))
     return _cut(changed, np.cumsum(lengths) - lengths + start, kept)
