@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,27 @@ def test_repeated_sentences_are_all_kept() -> None:
     given = [Example("five six", None, 1)] * 2
     assert copies(given, Augmentation(0)) == given
     assert copies([], Augmentation(5)) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["It isn't a Café film, they say: U.S. made", "很好的film,不错。", "so-called  a\u00adb a b"]
+)
+def test_what_is_kept_is_spelled_as_in_the_sentence(text: str, tiny_vocab: Path) -> None:
+    """A cased teacher was given "it isn ' t a cafe film"; the student reads the same words either way."""
+    tokenizer = Tokenizer.from_vocab(tiny_vocab)
+    drawn = augmented([Example(text)], tokenizer, Augmentation(200, 0.2, 0.0, 0.3, (2, 6), True), 0, NOTHING)[1:]
+    assert len(drawn) > 30
+    own = tokenizer.words(text)
+    assert all(is_run_of(" ".join(tokenizer.words(row.text_a)), " ".join(own)) for row in drawn)
+    if "Café" in text:
+        assert any(row.text_a.startswith("It isn't a Café ") for row in drawn)
+        assert any(" [MASK] , they say: U.S." in row.text_a for row in drawn)
+
+
+def test_wordpieces_are_spelled_as_in_the_sentence() -> None:
+    tokenizer = Tokenizer([*SPECIAL_TOKENS, "cafe", "##s"])
+    rows = augmented([Example("Cafés")], tokenizer, Augmentation(40, p_mask=0.5, p_ng=0.0), 0, NOTHING)
+    assert {row.text_a for row in rows} == {"Cafés", "Café [MASK]", "[MASK] s", "[MASK] [MASK]"}
 
 
 def test_no_copy_is_a_dev_row() -> None:
