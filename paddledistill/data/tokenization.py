@@ -188,8 +188,10 @@ class Tokenizer:
         import jieba
 
         jieba.setLogLevel(logging.WARNING)
-        words = jieba.cut(text.lower() if self.lowercase else text)
-        return f" {' '.join(word for word in words if not word.isspace())} "
+        # A known word between spaces stays whole: in a copy of a sentence they stand so, and out of their context jieba would part some.
+        parts = (text.lower() if self.lowercase else text).split()
+        words = (word for part in parts for word in ([part] if part in self.index else jieba.cut(part)))
+        return f" {' '.join(words)} "
 
     def words(self, text: str) -> list[str]:
         """The words that WordPiece gets to see."""

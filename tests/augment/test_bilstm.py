@@ -74,6 +74,16 @@ def test_what_is_kept_is_spelled_as_in_the_sentence(text: str, tiny_vocab: Path)
         assert any(" [MASK] , they say: U.S." in row.text_a for row in drawn)
 
 
+def test_jieba_does_not_part_a_copy_again() -> None:
+    text = "今天装上新的，上个月不大稳定，人名太多，装好以后wifi很快"
+    tokenizer = Tokenizer.of_words([text], segmenter="jieba")
+    assert len(tokenizer.words(" ".join(tokenizer.words(text)))) == len(tokenizer.words(text))
+    drawn = augmented([Example(text)], tokenizer, Augmentation(50, p_mask=0.2), 0, NOTHING)[1:]
+    assert len(drawn) > 40
+    assert all(is_run_of(row.text_a, " ".join(tokenizer.words(text))) for row in drawn)
+    assert all(tokenizer.words(row.text_a) == row.text_a.split() for row in drawn)
+
+
 def test_wordpieces_are_spelled_as_in_the_sentence() -> None:
     tokenizer = Tokenizer([*SPECIAL_TOKENS, "cafe", "##s"])
     rows = augmented([Example("Cafés")], tokenizer, Augmentation(40, p_mask=0.5, p_ng=0.0), 0, NOTHING)
