@@ -253,10 +253,12 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     words = student.add_mutually_exclusive_group()
     words.add_argument(
         "--model_name",
-        default="bert-base-uncased",
-        help="whose wordpieces the student reads, pruned to those its text uses",
+        help="whose wordpieces the student reads, pruned to those its text uses (default: bert-base-uncased; Chinese: words as by "
+        "--min_count 1)",
     )
-    words.add_argument("--vocab_path", help="a vocab.txt to take as it is instead")
+    words.add_argument(
+        "--vocab_path", help="a vocab.txt, or a list of words (Chinese: jieba's), to take as it is instead"
+    )
     words.add_argument(
         "--min_count",
         type=positive_int,

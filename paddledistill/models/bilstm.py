@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddledistill.data.datasets import Dataset, encode_for_bilstm
-from paddledistill.data.tokenization import Tokenizer
+from paddledistill.data.tokenization import Tokenizer, read_vocab
 from paddledistill.errors import UserError
 from paddledistill.files import write_json
 from paddledistill.models.base import Batch, Classifier, TaskInfo
@@ -180,21 +180,29 @@ def _renamed(state: State, is_pair: bool) -> State:
 
 def student_tokenizer(
     texts: Sequence[str],
-    model_name: str,
+    model_name: str | None = None,
     vocab_path: str | None = None,
     min_count: int | None = None,
     language: str = "en",
 ) -> Tokenizer:
-    """What the student reads: by default the wordpieces of ``model_name`` that ``texts`` use.
+    """What the student reads: by default the wordpieces of bert-base-uncased that ``texts`` use; of Chinese texts, which it can hardly
+    read, all words.
 
-    :param vocab_path: a vocab.txt to take as it is instead.
+    :param model_name: whose wordpieces instead.
+    :param vocab_path: a file to take as it is instead of all others: a BERT's vocab.txt, or a list of words.
     :param min_count: words that the texts hold at least so often instead, Chinese ones as jieba parts them.
     :raises UserError: if there is no such model or file.
     """
+    segmenter = "jieba" if language == "zh" else "bert"
     if vocab_path:
-        return Tokenizer.from_vocab(Path(vocab_path))
+        vocab = read_vocab(vocab_path)
+        is_of_pieces = any(token.startswith("##") for token in vocab)
+        return Tokenizer(vocab, segmenter="bert" if is_of_pieces else segmenter)
+    if min_count is None and model_name is None and language == "zh":
+        min_count = 1
     if min_count is not None:
-        return Tokenizer.of_words(texts, min_count, segmenter="jieba" if language == "zh" else "bert")
+        return Tokenizer.of_words(texts, min_count, segmenter=segmenter)
+    model_name = model_name or "bert-base-uncased"
     directory = find_pretrained(_SAME_VOCABULARY.get(model_name, model_name))
     found = Tokenizer.from_directory(directory) if directory else download_tokenizer(model_name)
     if not isinstance(found, Tokenizer):

@@ -205,6 +205,21 @@ def test_each_weight_is_stored_once(tokenizer: Tokenizer, tmp_path: Path) -> Non
     assert sum(weight.size for weight in stored.values()) == models.parameters(model)
 
 
+def test_chinese_is_read_as_words_unless_asked_otherwise(tiny_vocab: Path, tmp_path: Path, tiny_bert: Path) -> None:
+    """By bert-base-uncased's wordpieces two of three tokens of ChnSentiCorp's dev set are [UNK]."""
+    texts = ["酒店很干净", "酒店很远"]
+    by_default = models.student_tokenizer(texts, language="zh")
+    assert by_default.segmenter == "jieba"
+    assert by_default.vocab[5:] == ["酒店", "很", "干净", "远"]
+    assert models.student_tokenizer(texts, str(tiny_bert), language="zh").segmenter == "bert"
+    by_default.save(tmp_path)
+    words = models.student_tokenizer(texts, vocab_path=str(tmp_path / "vocab.txt"), language="zh")
+    assert (words.key, models.student_tokenizer(texts, vocab_path=str(tiny_vocab), language="zh").segmenter) == (
+        by_default.key,
+        "bert",
+    )
+
+
 def test_pruned_student_is_smaller_than_its_teacher(tokenizer: Tokenizer, tiny_bert_12: Path, tmp_path: Path) -> None:
     """Defect 12: the distilled BiLSTM was bigger than its teacher, because of its word table."""
     pruned = tokenizer.pruned(SENTENCES)
