@@ -250,12 +250,12 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     student.add_argument(
         "--init_scale", type=positive_float, default=0.1, help="new weights are drawn from -INIT_SCALE to INIT_SCALE"
     )
-    words = student.add_mutually_exclusive_group()
-    words.add_argument(
+    student.add_argument(
         "--model_name",
-        help="whose wordpieces the student reads, pruned to those its text uses (default: bert-base-uncased; Chinese: words as by "
-        "--min_count 1)",
+        help="whose wordpieces the student reads, pruned to those its text uses; --vocab_path and --min_count beat it (default: "
+        "bert-base-uncased; Chinese: words as by --min_count 1)",
     )
+    words = student.add_mutually_exclusive_group()
     words.add_argument(
         "--vocab_path", help="a vocab.txt, or a list of words (Chinese: jieba's), to take as it is instead"
     )
@@ -267,7 +267,7 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     student.add_argument(
         "--embedding_name",
         type=Path,
-        help="start embeddings from word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
+        help="start embeddings from a file of word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
     )
     student.add_argument(
         "--init_from_ckpt",

@@ -22,7 +22,14 @@ def build_parser() -> cli.Parser:
         epilog="example: distill.py --task_name movie-reviews --teacher_dir runs/teacher --max_epoch 6 --output_dir runs/distilled",
     )
     teacher = parser.add_argument_group("teacher")
-    teacher.add_argument("--teacher_dir", required=True, help="best_model directory or run directory of run_glue.py")
+    teacher.add_argument(
+        "--teacher_dir",
+        "--teacher_path",
+        dest="teacher_dir",
+        type=lambda text: str(Path(text).parent) if text.endswith(".pdparams") else text,
+        required=True,
+        help="best_model directory or run directory of run_glue.py, or the .pdparams file in one",
+    )
     teacher.add_argument(
         "--alpha", type=cli.probability, default=0.0, help="weight of the labels; 0: the teacher's logits alone"
     )

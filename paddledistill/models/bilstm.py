@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddledistill.data.datasets import Dataset, encode_for_bilstm
-from paddledistill.data.tokenization import Tokenizer, read_vocab
+from paddledistill.data.tokenization import SPECIAL_TOKENS, Tokenizer, read_vocab
 from paddledistill.errors import UserError
 from paddledistill.files import write_json
 from paddledistill.models.base import Batch, Classifier, TaskInfo
@@ -196,8 +196,11 @@ def student_tokenizer(
     segmenter = "jieba" if language == "zh" else "bert"
     if vocab_path:
         vocab = read_vocab(vocab_path)
-        is_of_pieces = any(token.startswith("##") for token in vocab)
-        return Tokenizer(vocab, segmenter="bert" if is_of_pieces else segmenter)
+        if any(token.startswith("##") for token in vocab):
+            return Tokenizer(vocab)
+        if {"[PAD]", "[UNK]"} <= set(vocab):  # PaddleNLP's lists of words have no more special tokens
+            vocab += [token for token in SPECIAL_TOKENS if token not in vocab]
+        return Tokenizer(vocab, segmenter=segmenter)
     if min_count is None and model_name is None and language == "zh":
         min_count = 1
     if min_count is not None:
@@ -219,6 +222,11 @@ def take_vectors(model: BiLSTM, path: Path) -> int:
     """
     from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
 
+    if not path.is_file():
+        raise UserError(
+            f"no file of word vectors {path}: give GloVe text, a word2vec .bin or a gensim .kv; PaddleNLP's names are not known here "
+            "(w2v.google_news... is GoogleNews-vectors-negative300.bin)"
+        )
     words = model.tokenizer.vocab
     vectors = word_vectors.read(path, set(words))
     if vectors.vector_size != model.config.emb_dim:

@@ -214,6 +214,12 @@ def test_chinese_is_read_as_words_unless_asked_otherwise(tiny_vocab: Path, tmp_p
     assert models.student_tokenizer(texts, str(tiny_bert), language="zh").segmenter == "bert"
     by_default.save(tmp_path)
     words = models.student_tokenizer(texts, vocab_path=str(tmp_path / "vocab.txt"), language="zh")
+    (tmp_path / "senta.txt").write_text("[PAD]\n[UNK]\n酒店\n很\n", encoding="utf-8")
+    theirs = models.student_tokenizer(texts, "bert-wwm-ext-chinese", str(tmp_path / "senta.txt"), language="zh")
+    assert theirs.vocab == ["[PAD]", "[UNK]", "酒店", "很", "[CLS]", "[SEP]", "[MASK]"], (
+        "PaddleNLP's file of words is read, too"
+    )
+    assert theirs.ids(["酒店很[MASK]干净"]) == [[2, 3, 6, 1]]
     assert (words.key, models.student_tokenizer(texts, vocab_path=str(tiny_vocab), language="zh").segmenter) == (
         by_default.key,
         "bert",
@@ -255,5 +261,9 @@ def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after[tokenizer.index["good"]], [7, 8, 9])
     others = [number for number, word in enumerate(tokenizer.vocab) if word not in ("film", "good")]
     np.testing.assert_array_equal(after[others], before[others])
+    with pytest.raises(
+        UserError, match=r"no file of word vectors w2v.google_news.*PaddleNLP's names are not known here"
+    ):
+        take_vectors(model, Path("w2v.google_news.target.word-word.dim300.en"))
     with pytest.raises(UserError, match="has vectors of 3 numbers: set --emb_dim to that, not 5"):
         take_vectors(models.new_bilstm(BiLSTMConfig(5, 4), tokenizer, SINGLE), tmp_path / "glove.txt")
