@@ -264,15 +264,17 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
         type=positive_int,
         help="read whole words that the text holds at least so often (Chinese: jieba's)",
     )
-    student.add_argument(
+    start = student.add_mutually_exclusive_group()
+    start.add_argument(
         "--embedding_name",
         type=Path,
         help="start embeddings from a file of word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
     )
-    student.add_argument(
+    start.add_argument(
         "--init_from_ckpt",
         type=weights_file,
-        help="weights to start from: a .pdparams file, whose ending may be left out; a .pdopt beside it starts the optimizer, too",
+        help="weights to start from: a .pdparams file, whose ending may be left out; give --vocab_path with its vocabulary. The .pdopt "
+        "that a run of ours has beside it starts the optimizer, too",
     )
     training = add_optimization_flags(
         parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch"

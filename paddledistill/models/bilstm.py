@@ -160,12 +160,14 @@ def new_bilstm(
 ) -> BiLSTM:
     """A BiLSTM with new weights, or with those of ``checkpoint``, or with embeddings from word ``vectors``.
 
-    :param checkpoint: a ``.pdparams`` file of ours or of PaddleNLP's distill_lstm example.
+    :param checkpoint: a ``.pdparams`` file of ours, also of quantize.py, or of PaddleNLP's distill_lstm example.
     :raises UserError: if a file is missing, damaged or of another shape.
     """
     model = BiLSTM(config, tokenizer, info)
     if checkpoint:
-        fill(model, _renamed(read_file(checkpoint), info.is_pair), checkpoint)
+        state = _full(_renamed(read_file(checkpoint), info.is_pair))
+        _fit_table(state, model, checkpoint)
+        fill(model, state, checkpoint)
     if vectors:
         take_vectors(model, vectors)
     return model
@@ -176,6 +178,23 @@ def _renamed(state: State, is_pair: bool) -> State:
     names = {"embedder": "embedding", "fc_1" if is_pair else "fc": "dense", "output_layer": "classifier"}
     parts = {name: name.split(".", 1) for name in state}
     return {".".join([names.get(layer, layer), *rest]): state[name] for name, (layer, *rest) in parts.items()}
+
+
+def _fit_table(state: State, model: BiLSTM, checkpoint: Path) -> None:
+    """Let special tokens that :func:`student_tokenizer` added to a list of words keep their new embeddings.
+
+    :raises UserError: if other words are missing or left over.
+    """
+    table, own = state.get(_TABLE), model.embedding.weight.numpy()
+    if table is None or table.shape[1:] != own.shape[1:]:
+        return  # which `fill` explains
+    if set(model.tokenizer.vocab[len(table) :]) <= set(SPECIAL_TOKENS):
+        state[_TABLE] = np.concatenate([table, own[len(table) :]])
+    if len(state[_TABLE]) != len(own):
+        raise UserError(
+            f"{checkpoint} has embeddings of {len(table)} words and the student reads {len(own)}: give --vocab_path with the vocabulary "
+            "it was trained with, the vocab.txt beside it"
+        )
 
 
 def student_tokenizer(

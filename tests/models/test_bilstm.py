@@ -92,6 +92,23 @@ def test_starts_from_a_file_of_the_original(tokenizer: Tokenizer, tmp_path: Path
         np.testing.assert_array_equal(again.state_dict()[name].numpy(), tensor.numpy())
 
 
+def test_starts_from_weights_of_the_same_words_alone(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Whole or as quantize.py stores them; what a list of words lacks of special tokens is new."""
+    model = models.new_bilstm(SHAPE, tokenizer, SINGLE)
+    model.save(tmp_path, quantized=True)
+    again = models.new_bilstm(SHAPE, tokenizer, SINGLE, tmp_path / "model_state.pdparams")
+    np.testing.assert_allclose(again.embedding.weight.numpy(), model.embedding.weight.numpy(), atol=0.1 / 127)
+    assert {str(weight.dtype) for weight in again.parameters()} == {"paddle.float32"}
+    with pytest.raises(UserError, match=r"embeddings of 790 words and the student reads \d+: give --vocab_path with"):
+        models.new_bilstm(SHAPE, tokenizer.pruned(SENTENCES), SINGLE, tmp_path / "model_state.pdparams")
+    more = Tokenizer([*tokenizer.vocab[5:], *tokenizer.vocab[:5]])
+    state = model.state_dict()
+    state["embedding.weight"] = state["embedding.weight"][:785]
+    paddle.save(state, str(tmp_path / "words.pdparams"))
+    table = models.new_bilstm(SHAPE, more, SINGLE, tmp_path / "words.pdparams").embedding.weight.numpy()
+    np.testing.assert_array_equal(table[:785], state["embedding.weight"].numpy())
+
+
 SHAPES = [
     SHAPE,
     *(BiLSTMConfig(8, 6, cell=cell, read_out=out) for cell in ("lstm", "gru") for out in ("max", "attention")),

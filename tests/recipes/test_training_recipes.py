@@ -391,6 +391,7 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
     assert isinstance(models.load(tmp_path / "out"), models.BiLSTM)
     for wrong, message in (
         (["--min_count", 1, "--vocab_path", "v"], "not allowed with argument"),
+        (["--init_from_ckpt", "w", "--embedding_name", "v"], "not allowed with argument"),
         (["--ngram_range", 5, 1], "the fewest words come first"),
         (["--p_mask", 0.6, "--p_pos", 0.5], "give at most 1 together"),
         (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
