@@ -121,8 +121,9 @@ def add_optimization_flags(
     learning_rate: float | None,
     epochs: int | None,
     epochs_flag: str = "--num_train_epochs",
+    rate: str = "highest rate of the schedule",
 ) -> Any:
-    """How weights move and for how long."""
+    """How weights move and for how long; ``rate`` says what ``--learning_rate`` is."""
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch_size",
@@ -136,7 +137,7 @@ def add_optimization_flags(
         dest="learning_rate",
         type=positive_float,
         default=learning_rate,
-        help="highest rate of the schedule" + ("" if learning_rate else " (default: the stage's preset)"),
+        help=rate + ("" if learning_rate else " (default: the stage's preset)"),
     )
     group.add_argument(
         epochs_flag,
@@ -226,13 +227,21 @@ def add_adamw_flags(group: Any) -> None:
 def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -> None:
     """The student, its text and its training, as in PaddleNLP's distill_lstm example."""
     data = add_training_task_flags(parser, "sst-2, qqp, chnsenticorp, movie-reviews or any other task")
-    data.add_argument("--max_seq_length", type=positive_int, default=128, help="longest sentence in wordpieces")
+    data.add_argument(
+        "--max_seq_length",
+        type=positive_int,
+        default=128,
+        help="longest sentence, in wordpieces, or in words where the student reads words",
+    )
     student = parser.add_argument_group("student")
     student.add_argument("--emb_dim", type=positive_int, default=300, help="width of the word embeddings")
     student.add_argument("--hidden_size", type=positive_int, default=300, help="width of each direction of the LSTM")
     student.add_argument("--num_layers", type=positive_int, default=1, help="layers of the LSTM")
     student.add_argument(
-        "--dropout_prob", type=probability, default=0.0, help="on the embeddings and on the sentence vector"
+        "--dropout_prob",
+        type=probability,
+        default=0.0,
+        help="on the embeddings, between layers and before the output layer",
     )
     student.add_argument("--cell", choices=["lstm", "gru"], default="lstm", help="what reads the words")
     student.add_argument(
@@ -277,7 +286,12 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
         "that a run of ours has beside it starts the optimizer, too",
     )
     training = add_optimization_flags(
-        parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch"
+        parser,
+        batch_size=batch_size,
+        learning_rate=1.0,
+        epochs=12,
+        epochs_flag="--max_epoch",
+        rate="rate of every step, which does not decay",
     )
     training.add_argument(
         "--optimizer",
@@ -413,7 +427,10 @@ def add_run_flags(
     """Flags of every command that writes a run directory."""
     group = add_output_flags(parser)
     group.add_argument(
-        "--seed", type=non_negative_int, default=seed, help="decides data order, dropout and new weights"
+        "--seed",
+        type=non_negative_int,
+        default=seed,
+        help="decides all that is drawn at random, such as data order, dropout and new weights",
     )
     group.add_argument(
         logging_flag, dest="logging_steps", type=positive_int, default=logging_steps, help="steps between two log lines"

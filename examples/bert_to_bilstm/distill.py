@@ -43,19 +43,19 @@ def build_parser() -> cli.Parser:
     augmentation = parser.add_argument_group("augmentation")
     augmentation.add_argument("--n_iter", type=cli.non_negative_int, default=20, help="copies drawn of each sentence")
     augmentation.add_argument(
-        "--p_mask", type=cli.probability, default=0.1, help="probability of a wordpiece to become [MASK] in a copy"
+        "--p_mask", type=cli.probability, default=0.1, help="probability that a wordpiece becomes [MASK] in a copy"
     )
     augmentation.add_argument(
         "--p_pos",
         type=cli.probability,
         default=0.0,
-        help="probability of a word to give way to another of the same part of speech (0.1 in the paper)",
+        help="probability that a word gives way to another of the same part of speech (0.1 in the paper)",
     )
     augmentation.add_argument(
         "--p_ng",
         type=cli.probability,
         default=0.25,
-        help="probability of a copy to be cut to a few words",
+        help="probability that a copy is cut to a few words",
     )
     augmentation.add_argument(
         "--ngram_range",
@@ -91,6 +91,8 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"--p_mask {args.p_mask} and --p_pos {args.p_pos} share out the words: give at most 1 together")
     if args.unlabelled and args.alpha:
         raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
+    if args.unlabelled and not args.unlabelled.exists():
+        raise UserError(f"no text {args.unlabelled}: give --unlabelled a sentence a line (pairs: apart by a tab)")
     cli.each_seed(args, distil)
 
 

@@ -63,7 +63,8 @@ class BiLSTM(Classifier):
 
     In place of the last states the largest of all, or a weighed sum of them, can be read out; in place of LSTMs GRUs. A pair of sentences
     is read by the same LSTM twice and combined as [a, b, a + b, |a - b|], or, as the paper has it, with a * b. Lengths are honoured, so
-    padding changes no output. Dropout acts on the embeddings and on the sentence vector, hence also with a single layer.
+    padding changes no output. Dropout acts on the embeddings, between layers, and on what the last Linear reads, hence also with a single
+    layer.
     """
 
     tokenizer: Tokenizer

@@ -395,6 +395,7 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
         (["--ngram_range", 5, 1], "the fewest words come first"),
         (["--p_mask", 0.6, "--p_pos", 0.5], "give at most 1 together"),
         (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
+        (["--unlabelled", tmp_path / "none.txt"], "give --unlabelled a sentence a line"),
     ):
         assert message in one_line(run_recipe(DISTILL, *common, *wrong, *QUICK, "--output_dir", tmp_path / "no"))
 
