@@ -145,6 +145,11 @@ def _quantized(state: Mapping[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
     return {_TABLE: (table / scales).round().astype("int8"), _SCALES: scales, **halves}
 
 
+def is_quantized(directory: Path) -> bool:
+    """Whether a BiLSTM is stored so."""
+    return _SCALES in read_state(directory, (), lambda state: state)
+
+
 def _full(state: State) -> State:
     """The inverse, as near as it comes; other states stay as they are."""
     whole = {name: weight.astype(np.float32) for name, weight in state.items()}

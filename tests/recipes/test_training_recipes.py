@@ -271,7 +271,13 @@ def test_bilstm_with_and_without_a_teacher(
     ]
     done = run_recipe(*small, tmp_path / "distilled", check=True)
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["float32", "int8 and float16"]
-    assert json.loads((tmp_path / "int8" / "run.json").read_text())["status"] == "complete"
+    made = json.loads((tmp_path / "int8" / "run.json").read_text())
+    assert (made["status"], made["rows"], made["steps"]) == ("complete", rows, 0)
+    metrics = json.loads((tmp_path / "int8" / "best_model" / "metrics.json").read_text())
+    assert metrics["accuracy"] == made["metrics"]["accuracy"] and "analysis" in metrics
+    assert "Embeddings as int8" in (tmp_path / "int8" / "best_model" / "README.md").read_text()
+    again = [*small[:3], "--output_dir", tmp_path / "twice", "--model_dir", tmp_path / "int8"]
+    assert "has int8 embeddings already" in one_line(run_recipe(*again))
     assert "in use by a complete run" in one_line(run_recipe(*small, tmp_path / "distilled"))
     assert "no BiLSTM" in one_line(run_recipe(*small, teacher))
     alone, distilled = models.load(tmp_path / "alone"), models.load(tmp_path / "distilled")
