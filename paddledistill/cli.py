@@ -122,8 +122,9 @@ def add_optimization_flags(
     learning_rate: float | None,
     epochs: int | None,
     epochs_flag: str = "--num_train_epochs",
+    rate: str = "highest rate of the schedule",
 ) -> Any:
-    """How weights move and for how long."""
+    """How weights move and for how long; ``rate`` says what ``--learning_rate`` is."""
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch_size",
@@ -137,7 +138,7 @@ def add_optimization_flags(
         dest="learning_rate",
         type=positive_float,
         default=learning_rate,
-        help="highest rate of the schedule" + ("" if learning_rate else " (default: the stage's preset)"),
+        help=rate + ("" if learning_rate else " (default: the stage's preset)"),
     )
     group.add_argument(
         epochs_flag,
@@ -227,13 +228,21 @@ def add_adamw_flags(group: Any) -> None:
 def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -> None:
     """The student, its text and its training, as in PaddleNLP's distill_lstm example."""
     data = add_training_task_flags(parser, "sst-2, qqp, chnsenticorp, movie-reviews or any other task")
-    data.add_argument("--max_seq_length", type=positive_int, default=128, help="longest sentence in wordpieces")
+    data.add_argument(
+        "--max_seq_length",
+        type=positive_int,
+        default=128,
+        help="longest sentence, in wordpieces, or in words where the student reads words",
+    )
     student = parser.add_argument_group("student")
     student.add_argument("--emb_dim", type=positive_int, default=300, help="width of the word embeddings")
     student.add_argument("--hidden_size", type=positive_int, default=300, help="width of each direction of the LSTM")
     student.add_argument("--num_layers", type=positive_int, default=1, help="layers of the LSTM")
     student.add_argument(
-        "--dropout_prob", type=probability, default=0.0, help="on the embeddings and on the sentence vector"
+        "--dropout_prob",
+        type=probability,
+        default=0.0,
+        help="on the embeddings, between layers and before the output layer",
     )
     student.add_argument("--cell", choices=["lstm", "gru"], default="lstm", help="what reads the words")
     student.add_argument(
@@ -251,30 +260,39 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     student.add_argument(
         "--init_scale", type=positive_float, default=0.1, help="new weights are drawn from -INIT_SCALE to INIT_SCALE"
     )
+    student.add_argument(
+        "--model_name",
+        help="whose wordpieces the student reads, pruned to those its text uses; --vocab_path and --min_count beat it (default: "
+        "bert-base-uncased; Chinese: words as by --min_count 1)",
+    )
     words = student.add_mutually_exclusive_group()
     words.add_argument(
-        "--model_name",
-        default="bert-base-uncased",
-        help="whose wordpieces the student reads, pruned to those its text uses",
+        "--vocab_path", help="a vocab.txt, or a list of words (Chinese: jieba's), to take as it is instead"
     )
-    words.add_argument("--vocab_path", help="a vocab.txt to take as it is instead")
     words.add_argument(
         "--min_count",
         type=positive_int,
         help="read whole words that the text holds at least so often (Chinese: jieba's)",
     )
-    student.add_argument(
+    start = student.add_mutually_exclusive_group()
+    start.add_argument(
         "--embedding_name",
         type=Path,
-        help="start embeddings from word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
+        help="start embeddings from a file of word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
     )
-    student.add_argument(
+    start.add_argument(
         "--init_from_ckpt",
         type=weights_file,
-        help="weights to start from: a .pdparams file, whose ending may be left out; a .pdopt beside it starts the optimizer, too",
+        help="weights to start from: a .pdparams file, whose ending may be left out; give --vocab_path with its vocabulary. The .pdopt "
+        "that a run of ours has beside it starts the optimizer, too",
     )
     training = add_optimization_flags(
-        parser, batch_size=batch_size, learning_rate=1.0, epochs=12, epochs_flag="--max_epoch"
+        parser,
+        batch_size=batch_size,
+        learning_rate=1.0,
+        epochs=12,
+        epochs_flag="--max_epoch",
+        rate="rate of every step, which does not decay",
     )
     training.add_argument(
         "--optimizer",
@@ -421,7 +439,10 @@ def add_run_flags(
     """Flags of every command that writes a run directory."""
     group = add_output_flags(parser)
     group.add_argument(
-        "--seed", type=non_negative_int, default=seed, help="decides data order, dropout and new weights"
+        "--seed",
+        type=non_negative_int,
+        default=seed,
+        help="decides all that is drawn at random, such as data order, dropout and new weights",
     )
     group.add_argument(
         logging_flag, dest="logging_steps", type=positive_int, default=logging_steps, help="steps between two log lines"

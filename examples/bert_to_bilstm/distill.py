@@ -22,7 +22,14 @@ def build_parser() -> cli.Parser:
         epilog="example: distill.py --task_name movie-reviews --teacher_dir runs/teacher --max_epoch 6 --output_dir runs/distilled",
     )
     teacher = parser.add_argument_group("teacher")
-    teacher.add_argument("--teacher_dir", required=True, help="best_model directory or run directory of run_glue.py")
+    teacher.add_argument(
+        "--teacher_dir",
+        "--teacher_path",
+        dest="teacher_dir",
+        type=lambda text: str(Path(text).parent) if text.endswith(".pdparams") else text,
+        required=True,
+        help="best_model directory or run directory of run_glue.py, or the .pdparams file in one",
+    )
     teacher.add_argument(
         "--alpha", type=cli.probability, default=0.0, help="weight of the labels; 0: the teacher's logits alone"
     )
@@ -36,19 +43,19 @@ def build_parser() -> cli.Parser:
     augmentation = parser.add_argument_group("augmentation")
     augmentation.add_argument("--n_iter", type=cli.non_negative_int, default=20, help="copies drawn of each sentence")
     augmentation.add_argument(
-        "--p_mask", type=cli.probability, default=0.1, help="probability of a wordpiece to become [MASK] in a copy"
+        "--p_mask", type=cli.probability, default=0.1, help="probability that a wordpiece becomes [MASK] in a copy"
     )
     augmentation.add_argument(
         "--p_pos",
         type=cli.probability,
         default=0.0,
-        help="probability of a word to give way to another of the same part of speech (0.1 in the paper)",
+        help="probability that a word gives way to another of the same part of speech (0.1 in the paper)",
     )
     augmentation.add_argument(
         "--p_ng",
         type=cli.probability,
         default=0.25,
-        help="probability of a copy to be cut to a few words",
+        help="probability that a copy is cut to a few words",
     )
     augmentation.add_argument(
         "--ngram_range",
@@ -80,8 +87,12 @@ def main(args: argparse.Namespace) -> None:
 
     if args.ngram_range and args.ngram_range[0] > args.ngram_range[1]:
         raise UserError("--ngram_range: the fewest words come first, for example 1 5")
+    if args.p_mask + args.p_pos > 1:
+        raise UserError(f"--p_mask {args.p_mask} and --p_pos {args.p_pos} share out the words: give at most 1 together")
     if args.unlabelled and args.alpha:
         raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
+    if args.unlabelled and not args.unlabelled.exists():
+        raise UserError(f"no text {args.unlabelled}: give --unlabelled a sentence a line (pairs: apart by a tab)")
     cli.each_seed(args, distil)
 
 
@@ -91,7 +102,7 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.augment.bilstm import Augmentation, augmented
     from paddledistill.augment.tagging import tagger
     from paddledistill.data.plain_text import load_unlabelled
-    from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
+    from paddledistill.data.reading import digest_examples, held_out_guard, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, teacher_logits
     from paddledistill.files import digest
@@ -124,7 +135,8 @@ def distil(args: argparse.Namespace) -> None:
     teacher = load_teacher(args.teacher_dir, task)
     fewest, most = args.ngram_range or (2, 6 if task.language == "en" else 10)
     augmentation = Augmentation(args.n_iter, args.p_mask, args.p_pos, args.p_ng, (fewest, most), args.whole_word_mask)
-    copies = augmented(examples, tokenizer, augmentation, args.seed, tagger(task.language))
+    guard = held_out_guard(task, args.data_dir)
+    copies = augmented(examples, tokenizer, augmentation, args.seed, guard, tagger(task.language))
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
     stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}

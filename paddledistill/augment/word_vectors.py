@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+import mmap
 import warnings
 import zlib
 from array import array
@@ -64,7 +65,9 @@ def read(path: Path, wanted: Collection[str] | None = None) -> KeyedVectors:
 
 def _read_by_gensim(path: Path, wanted: Collection[str] | None) -> KeyedVectors:
     try:
-        if path.suffix == ".bin":
+        if path.suffix == ".bin" and wanted is not None:
+            vectors = _read_binary(path, wanted)
+        elif path.suffix == ".bin":
             vectors = KeyedVectors.load_word2vec_format(str(path), binary=True)
         else:
             vectors = KeyedVectors.load(str(path), mmap="r")
@@ -74,11 +77,30 @@ def _read_by_gensim(path: Path, wanted: Collection[str] | None) -> KeyedVectors:
         ) from None
     if not isinstance(vectors, KeyedVectors):
         raise UserError(f"{path} holds a {type(vectors).__name__}, not word vectors: save its .wv")
-    if wanted is not None:
+    if wanted is not None and path.suffix == ".kv":
         kept = [word for word in vectors.index_to_key if word in wanted]
         everything, vectors = vectors, KeyedVectors(vector_size=vectors.vector_size, count=0)
         vectors.add_vectors(kept, np.array([everything[word] for word in kept]).reshape(-1, everything.vector_size))
     logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
+    return vectors
+
+
+def _read_binary(path: Path, wanted: Collection[str]) -> KeyedVectors:
+    """Wanted words of word2vec's binary format: a line with the counts, then each word, a space and its numbers as float32."""
+    kept: dict[str, bytes] = {}
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        count, dimensions = map(int, stream.readline().split())
+        at = stream.tell()
+        for _ in range(count):
+            end = data.find(b" ", at)
+            word = data[at:end].lstrip(b"\n").decode("utf-8", "replace")
+            at = end + 1 + 4 * dimensions
+            if end < 0 or at > len(data):
+                raise EOFError("it is cut short")
+            if word in wanted and word not in kept:
+                kept[word] = data[end + 1 : at]
+    vectors = KeyedVectors(vector_size=dimensions, count=0)
+    vectors.add_vectors(list(kept), np.frombuffer(b"".join(kept.values()), "<f4").reshape(-1, dimensions))
     return vectors
 
 

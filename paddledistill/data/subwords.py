@@ -1,7 +1,7 @@
 """Tokenizers that are not BERT's WordPiece, for teachers of other families: byte-level BPE, SentencePiece.
 
 The work is done by PaddleNLP's own tokenizers, or, where a directory has nothing but a ``tokenizer.json``, by the ``tokenizers``
-package; slower than our WordPiece, but a text is tokenised once.
+package; slower than our WordPiece, but a text is tokenised once. ``[MASK]`` in a text is the mask token here, too, whatever its own name.
 """
 
 import hashlib
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import tokenizers
 
-from paddledistill.data.tokenization import CONFIG_FILE, VOCABULARY_FILE, Layout, Tokenizer
+from paddledistill.data.tokenization import CONFIG_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, Layout, Tokenizer
 from paddledistill.errors import UserError
 
 RUST_FILE = "tokenizer.json"
+MASK = SPECIAL_TOKENS[-1]
 
 
 class SubwordFiles(NamedTuple):
@@ -48,10 +49,11 @@ class SubwordTokenizer:
     ``layout``: how its model wants texts joined; ``key``: SHA-256 (hex) of all that shapes the ids.
     """
 
-    def __init__(self, library: Any, layout: Layout, pad_id: int, size: int, key: str) -> None:
-        """Use :func:`read_tokenizer`. :param library: a PaddleNLP tokenizer, or one of ``tokenizers`` and its configuration."""
+    def __init__(self, library: Any, layout: Layout, pad_id: int, size: int, key: str, mask: str | None) -> None:
+        """Use :func:`read_tokenizer`. :param library: a PaddleNLP tokenizer, or one of ``tokenizers`` and its configuration.
+        :param mask: its own name of the mask token, if it has one."""
         self.layout, self.pad_id, self.key = layout, pad_id, key
-        self._library, self._size = library, size
+        self._library, self._size, self._mask = library, size, mask or MASK
 
     @classmethod
     def of_paddlenlp(cls, source: Path | str, kind: str) -> "SubwordTokenizer":
@@ -76,19 +78,20 @@ class SubwordTokenizer:
         types = original.create_token_type_ids_from_sequences([-1], [-2])
         layout = _layout(ids, [{-1: 0, -2: 1}.get(number) for number in ids], types, original.padding_side == "left")
         vocabulary = original.get_vocab()
-        total = hashlib.sha256(
-            repr((type(original).__name__, layout, original.init_kwargs.get("do_lower_case"))).encode()
-        )
+        lowercase, mask = original.init_kwargs.get("do_lower_case"), original.mask_token
+        total = hashlib.sha256(repr((type(original).__name__, layout, lowercase, mask)).encode())
         total.update(json.dumps(vocabulary, sort_keys=True).encode())
-        return cls(original, layout, original.pad_token_id, max(vocabulary.values()) + 1, total.hexdigest())
+        size = max(vocabulary.values()) + 1
+        return cls(original, layout, original.pad_token_id, size, total.hexdigest(), mask)
 
     def __len__(self) -> int:
         return self._size
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, without special ones."""
+        texts = [text.replace(MASK, self._mask) for text in texts]
         if isinstance(self._library, _Rust):
-            found = self._library.tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+            found = self._library.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             return [encoding.ids for encoding in found]
         return [self._library.convert_tokens_to_ids(self._library.tokenize(text)) for text in texts]
 
@@ -127,8 +130,10 @@ def _of_rust_file(directory: Path) -> Tokenizer | SubwordTokenizer:
     pad = library.token_to_id(str(_text_of(config.get("pad_token", "<pad>"))))
     if pad is None:
         raise UserError(f"{path} has no padding token: {CONFIG_FILE} should name it as pad_token")
-    key = hashlib.sha256(files[RUST_FILE] + repr(layout).encode()).hexdigest()
-    return SubwordTokenizer(_Rust(library, files), layout, pad, library.get_vocab_size(), key)
+    mask = _text_of(config.get("mask_token", "<mask>"))
+    mask = mask if library.token_to_id(str(mask)) is not None else None
+    key = hashlib.sha256(files[RUST_FILE] + repr((layout, mask)).encode()).hexdigest()
+    return SubwordTokenizer(_Rust(library, files), layout, pad, library.get_vocab_size(), key, mask)
 
 
 def _text_of(token: Any) -> Any:

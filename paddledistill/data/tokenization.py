@@ -31,6 +31,18 @@ _CHUNK = 8192
 _MORE_SYMBOLS = frozenset("\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1")
 
 
+def read_vocab(path: Path | str) -> list[str]:
+    """The tokens of a file, a line each.
+
+    :raises UserError: the file cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.rstrip("\n") for line in file]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the vocabulary {path}: {error}") from None
+
+
 def _stands_alone(character: str) -> bool:
     """Whether PaddleNLP makes this character a word of its own: punctuation and symbols, all ASCII ones among them."""
     code = ord(character)
@@ -134,13 +146,7 @@ class Tokenizer:
 
         :raises UserError: the file cannot be read.
         """
-        if not isinstance(vocab, str | Path):
-            return cls(vocab, lowercase, segmenter)
-        try:
-            with open(vocab, encoding="utf-8") as file:
-                return cls([line.rstrip("\n") for line in file], lowercase, segmenter)
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read the vocabulary {vocab}: {error}") from None
+        return cls(read_vocab(vocab) if isinstance(vocab, str | Path) else vocab, lowercase, segmenter)
 
     @classmethod
     def from_directory(cls, path: Path | str) -> "Tokenizer":
@@ -188,8 +194,10 @@ class Tokenizer:
         import jieba
 
         jieba.setLogLevel(logging.WARNING)
-        words = jieba.cut(text.lower() if self.lowercase else text)
-        return f" {' '.join(word for word in words if not word.isspace())} "
+        # A known word between spaces stays whole: in a copy of a sentence they stand so, and out of their context jieba would part some.
+        parts = (text.lower() if self.lowercase else text).split()
+        words = (word for part in parts for word in ([part] if part in self.index else jieba.cut(part)))
+        return f" {' '.join(words)} "
 
     def words(self, text: str) -> list[str]:
         """The words that WordPiece gets to see."""

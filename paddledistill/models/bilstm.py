@@ -11,7 +11,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddledistill.data.datasets import BilstmDataset, encode_for_bilstm
-from paddledistill.data.tokenization import Tokenizer
+from paddledistill.data.tokenization import SPECIAL_TOKENS, Tokenizer, read_vocab
 from paddledistill.errors import UserError
 from paddledistill.files import write_json
 from paddledistill.models.base import Batch, Classifier, TaskInfo
@@ -63,7 +63,8 @@ class BiLSTM(Classifier):
 
     In place of the last states the largest of all, or a weighed sum of them, can be read out; in place of LSTMs GRUs. A pair of sentences
     is read by the same LSTM twice and combined as [a, b, a + b, |a - b|], or, as the paper has it, with a * b. Lengths are honoured, so
-    padding changes no output. Dropout acts on the embeddings and on the sentence vector, hence also with a single layer.
+    padding changes no output. Dropout acts on the embeddings, between layers, and on what the last Linear reads, hence also with a single
+    layer.
     """
 
     tokenizer: Tokenizer
@@ -142,6 +143,11 @@ def _quantized(state: Mapping[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
     return {_TABLE: (table / scales).round().astype("int8"), _SCALES: scales, **halves}
 
 
+def is_quantized(directory: Path) -> bool:
+    """Whether a BiLSTM is stored so."""
+    return _SCALES in read_state(directory, (), lambda state: state)
+
+
 def _full(state: State) -> State:
     """The inverse, as near as it comes; other states stay as they are."""
     whole = {name: weight.astype(np.float32) for name, weight in state.items()}
@@ -158,12 +164,14 @@ def new_bilstm(
 ) -> BiLSTM:
     """A BiLSTM with new weights, or with those of ``checkpoint``, or with embeddings from word ``vectors``.
 
-    :param checkpoint: a ``.pdparams`` file of ours or of PaddleNLP's distill_lstm example.
+    :param checkpoint: a ``.pdparams`` file of ours, also of quantize.py, or of PaddleNLP's distill_lstm example.
     :raises UserError: if a file is missing, damaged or of another shape.
     """
     model = BiLSTM(config, tokenizer, info)
     if checkpoint:
-        fill(model, _renamed(read_file(checkpoint), info.is_pair), checkpoint)
+        state = _full(_renamed(read_file(checkpoint), info.is_pair))
+        _fit_table(state, model, checkpoint)
+        fill(model, state, checkpoint)
     if vectors:
         take_vectors(model, vectors)
     return model
@@ -176,23 +184,51 @@ def _renamed(state: State, is_pair: bool) -> State:
     return {".".join([names.get(layer, layer), *rest]): state[name] for name, (layer, *rest) in parts.items()}
 
 
+def _fit_table(state: State, model: BiLSTM, checkpoint: Path) -> None:
+    """Let special tokens that :func:`student_tokenizer` added to a list of words keep their new embeddings.
+
+    :raises UserError: if other words are missing or left over.
+    """
+    table, own = state.get(_TABLE), model.embedding.weight.numpy()
+    if table is None or table.shape[1:] != own.shape[1:]:
+        return  # which `fill` explains
+    if set(model.tokenizer.vocab[len(table) :]) <= set(SPECIAL_TOKENS):
+        state[_TABLE] = np.concatenate([table, own[len(table) :]])
+    if len(state[_TABLE]) != len(own):
+        raise UserError(
+            f"{checkpoint} has embeddings of {len(table)} words and the student reads {len(own)}: give --vocab_path with the vocabulary "
+            "it was trained with, the vocab.txt beside it"
+        )
+
+
 def student_tokenizer(
     texts: Sequence[str],
-    model_name: str,
+    model_name: str | None = None,
     vocab_path: str | None = None,
     min_count: int | None = None,
     language: str = "en",
 ) -> Tokenizer:
-    """What the student reads: by default the wordpieces of ``model_name`` that ``texts`` use.
+    """What the student reads: by default the wordpieces of bert-base-uncased that ``texts`` use; of Chinese texts, which it can hardly
+    read, all words.
 
-    :param vocab_path: a vocab.txt to take as it is instead.
+    :param model_name: whose wordpieces instead.
+    :param vocab_path: a file to take as it is instead of all others: a BERT's vocab.txt, or a list of words.
     :param min_count: words that the texts hold at least so often instead, Chinese ones as jieba parts them.
     :raises UserError: if there is no such model or file.
     """
+    segmenter = "jieba" if language == "zh" else "bert"
     if vocab_path:
-        return Tokenizer.from_vocab(Path(vocab_path))
+        vocab = read_vocab(vocab_path)
+        if any(token.startswith("##") for token in vocab):
+            return Tokenizer(vocab)
+        if {"[PAD]", "[UNK]"} <= set(vocab):  # PaddleNLP's lists of words have no more special tokens
+            vocab += [token for token in SPECIAL_TOKENS if token not in vocab]
+        return Tokenizer(vocab, segmenter=segmenter)
+    if min_count is None and model_name is None and language == "zh":
+        min_count = 1
     if min_count is not None:
-        return Tokenizer.of_words(texts, min_count, segmenter="jieba" if language == "zh" else "bert")
+        return Tokenizer.of_words(texts, min_count, segmenter=segmenter)
+    model_name = model_name or "bert-base-uncased"
     directory = find_pretrained(_SAME_VOCABULARY.get(model_name, model_name))
     found = Tokenizer.from_directory(directory) if directory else download_tokenizer(model_name)
     if not isinstance(found, Tokenizer):
@@ -209,6 +245,11 @@ def take_vectors(model: BiLSTM, path: Path) -> int:
     """
     from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
 
+    if not path.is_file():
+        raise UserError(
+            f"no file of word vectors {path}: give GloVe text, a word2vec .bin or a gensim .kv; PaddleNLP's names are not known here "
+            "(w2v.google_news... is GoogleNews-vectors-negative300.bin)"
+        )
     words = model.tokenizer.vocab
     vectors = word_vectors.read(path, set(words))
     if vectors.vector_size != model.config.emb_dim:

@@ -8,9 +8,9 @@ import pytest
 from paddledistill.augment import tagging
 from paddledistill.augment.bilstm import Augmentation, augmented
 from paddledistill.augment.pos import SameTag, number_tags
-from paddledistill.data.tokenization import Tokenizer
+from paddledistill.data.tokenization import SPECIAL_TOKENS, Tokenizer
 from paddledistill.errors import UserError
-from paddledistill.tasks import Example
+from paddledistill.tasks import Example, LeakGuard
 
 
 def test_words_come_as_often_as_the_text_has_them() -> None:
@@ -36,7 +36,10 @@ def test_copies_hold_words_of_the_same_kind_in_their_place(tiny_vocab, pair: boo
     texts = ["a warm film", "the dull plot", "it was long"]
     examples = [Example(text, texts[0] if pair else None, number % 2) for number, text in enumerate(texts)]
     tokenizer = Tokenizer.from_vocab(tiny_vocab)
-    copies = augmented(examples, tokenizer, Augmentation(40, p_ng=0.0, p_pos=0.5, whole_words=True), 1, by_length)
+    guard = LeakGuard([])
+    copies = augmented(
+        examples, tokenizer, Augmentation(40, p_ng=0.0, p_pos=0.5, whole_words=True), 1, guard, by_length
+    )
     known, by_label = (
         {word for text in texts for word in text.split()},
         {text: number % 2 for number, text in enumerate(texts)},
@@ -54,7 +57,21 @@ def test_copies_hold_words_of_the_same_kind_in_their_place(tiny_vocab, pair: boo
             replaced += text not in by_label and "[MASK]" not in words
     assert replaced and masked
     plain = Augmentation(40, p_ng=0.0)
-    assert augmented(examples, tokenizer, plain, 1) == augmented(examples, tokenizer, plain, 1, by_length)
+    assert augmented(examples, tokenizer, plain, 1, guard) == augmented(examples, tokenizer, plain, 1, guard, by_length)
+
+
+def test_a_replaced_word_has_no_pieces_left_to_mask() -> None:
+    """Its original came back, masked, when a later piece of it was hit."""
+    tokenizer = Tokenizer([*SPECIAL_TOKENS, "aa", "##bb", "##cc", "zz"])
+    examples = [Example(" ".join([word] * 200), None, label) for label, word in enumerate(("aabbcc", "zz"))]
+    for whole_words in (True, False):
+        augmentation = Augmentation(100, p_mask=0.3, p_pos=0.4, p_ng=0.0, whole_words=whole_words)
+        rows = augmented(
+            examples, tokenizer, augmentation, 1, LeakGuard([]), lambda column: [["N"] * 200 for _ in column]
+        )
+        copies = [row.text_a for row in rows if row.label == 0][1:]
+        share = sum(text.count("zz") for text in copies) / len(copies) / 200
+        assert share == pytest.approx(0.4 / 2, abs=0.01), "the other half of the words drawn is aabbcc"
 
 
 @pytest.mark.assets("pos-tagger")

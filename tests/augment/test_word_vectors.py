@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gensim.models import KeyedVectors
 
 from paddledistill.augment import word_vectors
 from paddledistill.errors import UserError
@@ -141,6 +142,28 @@ def test_only_wanted_words_are_kept(tmp_path: Path) -> None:
         assert found.index_to_key == ["a", "c"]
         np.testing.assert_array_equal(found["c"], [1, 1])
         assert len(word_vectors.read(tmp_path / name, {"unknown"})) == 0
+
+
+def test_of_a_binary_file_only_wanted_rows_are_loaded(tmp_path: Path) -> None:
+    """GoogleNews has 3.6 GB, of which a student needs a few MB."""
+    everything = KeyedVectors(vector_size=100, count=0)
+    rows = np.random.default_rng(0).normal(size=(20_000, 100)).astype(np.float32)
+    everything.add_vectors([f"w{number}" for number in range(20_000)], rows)
+    everything.save_word2vec_format(str(tmp_path / "own.bin"), binary=True)
+    tracemalloc.start()
+    found = word_vectors.read(tmp_path / "own.bin", {"w19999", "w7", "unknown"})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < rows.nbytes / 8
+    assert found.index_to_key == ["w7", "w19999"]
+    np.testing.assert_array_equal(found.vectors, rows[[7, 19_999]])
+    assert len(word_vectors.read(tmp_path / "own.bin", {"unknown"})) == 0
+    (tmp_path / "cut.bin").write_bytes((tmp_path / "own.bin").read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"cannot be read by gensim \(EOFError: it is cut short\): copy the file again"):
+        word_vectors.read(tmp_path / "cut.bin", {"w7"})
+    (tmp_path / "cut.bin").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be read by gensim"):
+        word_vectors.read(tmp_path / "cut.bin", {"w7"})
 
 
 def test_neighbours_by_cosine_without_the_word_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

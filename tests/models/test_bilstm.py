@@ -92,6 +92,23 @@ def test_starts_from_a_file_of_the_original(tokenizer: Tokenizer, tmp_path: Path
         np.testing.assert_array_equal(again.state_dict()[name].numpy(), tensor.numpy())
 
 
+def test_starts_from_weights_of_the_same_words_alone(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Whole or as quantize.py stores them; what a list of words lacks of special tokens is new."""
+    model = models.new_bilstm(SHAPE, tokenizer, SINGLE)
+    model.save(tmp_path, quantized=True)
+    again = models.new_bilstm(SHAPE, tokenizer, SINGLE, tmp_path / "model_state.pdparams")
+    np.testing.assert_allclose(again.embedding.weight.numpy(), model.embedding.weight.numpy(), atol=0.1 / 127)
+    assert {str(weight.dtype) for weight in again.parameters()} == {"paddle.float32"}
+    with pytest.raises(UserError, match=r"embeddings of 790 words and the student reads \d+: give --vocab_path with"):
+        models.new_bilstm(SHAPE, tokenizer.pruned(SENTENCES), SINGLE, tmp_path / "model_state.pdparams")
+    more = Tokenizer([*tokenizer.vocab[5:], *tokenizer.vocab[:5]])
+    state = model.state_dict()
+    state["embedding.weight"] = state["embedding.weight"][:785]
+    paddle.save(state, str(tmp_path / "words.pdparams"))
+    table = models.new_bilstm(SHAPE, more, SINGLE, tmp_path / "words.pdparams").embedding.weight.numpy()
+    np.testing.assert_array_equal(table[:785], state["embedding.weight"].numpy())
+
+
 SHAPES = [
     SHAPE,
     *(BiLSTMConfig(8, 6, cell=cell, read_out=out) for cell in ("lstm", "gru") for out in ("max", "attention")),
@@ -205,6 +222,27 @@ def test_each_weight_is_stored_once(tokenizer: Tokenizer, tmp_path: Path) -> Non
     assert sum(weight.size for weight in stored.values()) == models.parameters(model)
 
 
+def test_chinese_is_read_as_words_unless_asked_otherwise(tiny_vocab: Path, tmp_path: Path, tiny_bert: Path) -> None:
+    """By bert-base-uncased's wordpieces two of three tokens of ChnSentiCorp's dev set are [UNK]."""
+    texts = ["酒店很干净", "酒店很远"]
+    by_default = models.student_tokenizer(texts, language="zh")
+    assert by_default.segmenter == "jieba"
+    assert by_default.vocab[5:] == ["酒店", "很", "干净", "远"]
+    assert models.student_tokenizer(texts, str(tiny_bert), language="zh").segmenter == "bert"
+    by_default.save(tmp_path)
+    words = models.student_tokenizer(texts, vocab_path=str(tmp_path / "vocab.txt"), language="zh")
+    (tmp_path / "senta.txt").write_text("[PAD]\n[UNK]\n酒店\n很\n", encoding="utf-8")
+    theirs = models.student_tokenizer(texts, "bert-wwm-ext-chinese", str(tmp_path / "senta.txt"), language="zh")
+    assert theirs.vocab == ["[PAD]", "[UNK]", "酒店", "很", "[CLS]", "[SEP]", "[MASK]"], (
+        "PaddleNLP's file of words is read, too"
+    )
+    assert theirs.ids(["酒店很[MASK]干净"]) == [[2, 3, 6, 1]]
+    assert (words.key, models.student_tokenizer(texts, vocab_path=str(tiny_vocab), language="zh").segmenter) == (
+        by_default.key,
+        "bert",
+    )
+
+
 def test_pruned_student_is_smaller_than_its_teacher(tokenizer: Tokenizer, tiny_bert_12: Path, tmp_path: Path) -> None:
     """Defect 12: the distilled BiLSTM was bigger than its teacher, because of its word table."""
     pruned = tokenizer.pruned(SENTENCES)
@@ -240,5 +278,9 @@ def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
     np.testing.assert_array_equal(after[tokenizer.index["good"]], [7, 8, 9])
     others = [number for number, word in enumerate(tokenizer.vocab) if word not in ("film", "good")]
     np.testing.assert_array_equal(after[others], before[others])
+    with pytest.raises(
+        UserError, match=r"no file of word vectors w2v.google_news.*PaddleNLP's names are not known here"
+    ):
+        take_vectors(model, Path("w2v.google_news.target.word-word.dim300.en"))
     with pytest.raises(UserError, match="has vectors of 3 numbers: set --emb_dim to that, not 5"):
         take_vectors(models.new_bilstm(BiLSTMConfig(5, 4), tokenizer, SINGLE), tmp_path / "glove.txt")

@@ -271,7 +271,13 @@ def test_bilstm_with_and_without_a_teacher(
     ]
     done = run_recipe(*small, tmp_path / "distilled", check=True)
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["float32", "int8 and float16"]
-    assert json.loads((tmp_path / "int8" / "run.json").read_text())["status"] == "complete"
+    made = json.loads((tmp_path / "int8" / "run.json").read_text())
+    assert (made["status"], made["rows"], made["steps"]) == ("complete", rows, 0)
+    metrics = json.loads((tmp_path / "int8" / "best_model" / "metrics.json").read_text())
+    assert metrics["accuracy"] == made["metrics"]["accuracy"] and "analysis" in metrics
+    assert "Embeddings as int8" in (tmp_path / "int8" / "best_model" / "README.md").read_text()
+    again = [*small[:3], "--output_dir", tmp_path / "twice", "--model_dir", tmp_path / "int8"]
+    assert "has int8 embeddings already" in one_line(run_recipe(*again))
     assert "in use by a complete run" in one_line(run_recipe(*small, tmp_path / "distilled"))
     assert "no BiLSTM" in one_line(run_recipe(*small, teacher))
     alone, distilled = models.load(tmp_path / "alone"), models.load(tmp_path / "distilled")
@@ -288,6 +294,71 @@ def test_a_bilstm_of_chinese_words_over_seeds(run_recipe: Run, fixture_dir: Path
     assert "best models on dev, seeds 1, 2" in done.stdout
     model = models.load(tmp_path / "out" / "seed-2")
     assert (model.description, model.tokenizer.segmenter) == ("BiGRU 1x8", "jieba")
+
+
+@pytest.mark.slow
+def test_a_bilstm_of_chinese_words_with_a_teacher(
+    run_recipe: Run, tiny_bert: Path, fixture_dir: Path, tmp_path: Path
+) -> None:
+    """With copies by parts of speech; and by the flags of PaddleNLP's README, whose list of words has two special tokens."""
+    common = ["--task_name", "chnsenticorp", "--data_dir", fixture_dir, *QUICK]
+    teacher = tmp_path / "teacher"
+    run_recipe(
+        RUN_GLUE,
+        "--model_name_or_path",
+        tiny_bert,
+        *common,
+        "--num_train_epochs",
+        1,
+        "--output_dir",
+        teacher,
+        check=True,
+    )
+    small = [*common, "--emb_dim", 8, "--hidden_size", 8, "--max_epoch", 1, "--n_iter", 3]
+    flags = ["--min_count", 1, "--p_pos", 0.3, "--teacher_dir", teacher]
+    run_recipe(DISTILL, *small, *flags, "--output_dir", tmp_path / "words", check=True)
+    model = models.load(tmp_path / "words")
+    words = set(model.tokenizer.vocab)
+    assert model.tokenizer.segmenter == "jieba" and {"房间", "早餐"} <= words
+    (tmp_path / "senta_word_dict.txt").write_text("[PAD]\n[UNK]\n房间\n早餐\n很\n", encoding="utf-8")
+    flags = [
+        "--vocab_size", 1256608, "--model_name", "bert-wwm-ext-chinese", "--vocab_path", tmp_path / "senta_word_dict.txt",
+        "--teacher_path", best_model(teacher) / "model_state.pdparams",
+    ]  # fmt: skip
+    run_recipe(DISTILL, *small, *flags, "--output_dir", tmp_path / "listed", check=True)
+    listed = models.load(tmp_path / "listed").tokenizer
+    assert (listed.segmenter, listed.vocab[2:5], len(listed)) == ("jieba", ["房间", "早餐", "很"], 8)
+
+
+@pytest.mark.slow
+def test_a_bilstm_learns_a_teachers_scores(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
+    """STS-B: pairs, one output, squared error of labels and of the teacher's scores."""
+    common = ["--task_name", "STS-B", "--glue_dir", glue, *QUICK]
+    run_recipe(
+        RUN_GLUE, "--model_name_or_path", tiny_bert, *common, "--num_train_epochs", 1, "--output_dir", tmp_path / "teacher", check=True
+    )  # fmt: skip
+    flags = [
+        "--teacher_dir",
+        tmp_path / "teacher",
+        "--min_count",
+        1,
+        "--emb_dim",
+        8,
+        "--hidden_size",
+        8,
+        "--n_iter",
+        3,
+        "--alpha",
+        0.5,
+    ]
+    run_recipe(
+        DISTILL, *common, *flags, "--max_epoch", 2, "--log_freq", 1, "--output_dir", tmp_path / "student", check=True
+    )
+    lines = [line for line in read_metrics(tmp_path / "student") if line["kind"] == "train"]
+    assert all(line["logits"] > 0 and line["supervised"] > 0 for line in lines)
+    assert {"pearson", "spearman"} <= set(read_metrics(tmp_path / "student")[-1])
+    student = models.load(tmp_path / "student")
+    assert (student.labels, student.is_pair) == (None, True)
 
 
 @pytest.mark.assets("pos-tagger")
@@ -326,8 +397,11 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
     assert isinstance(models.load(tmp_path / "out"), models.BiLSTM)
     for wrong, message in (
         (["--min_count", 1, "--vocab_path", "v"], "not allowed with argument"),
+        (["--init_from_ckpt", "w", "--embedding_name", "v"], "not allowed with argument"),
         (["--ngram_range", 5, 1], "the fewest words come first"),
+        (["--p_mask", 0.6, "--p_pos", 0.5], "give at most 1 together"),
         (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
+        (["--unlabelled", tmp_path / "none.txt"], "give --unlabelled a sentence a line"),
     ):
         assert message in one_line(run_recipe(DISTILL, *common, *wrong, *QUICK, "--output_dir", tmp_path / "no"))
 
