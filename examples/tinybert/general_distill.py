@@ -87,15 +87,15 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.plain_text import text_files
     from paddledistill.data.reading import held_out_rows
     from paddledistill.distill import objectives
-    from paddledistill.distill.layer_maps import layer_map
+    from paddledistill.distill.layer_maps import check_weights, layer_map
     from paddledistill.distill.teacher import targets
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
     from paddledistill.training.run_directory import RunDirectory
 
     learns_words = args.mlm_weight + args.soft_mlm_weight > 0
-    if not learns_words and not args.embedding_weight + args.hidden_weight + args.attention_weight:
-        raise UserError("all weights are 0: nothing would be learned")
+    if not learns_words:
+        check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     guarded = held_out_rows(args.data_dir)
     inputs = {"teacher": models.identify(args.teacher_path), "guarded rows": str(len(guarded))}
     inputs |= {f"text {path.name}": files.digest(path) for path in text_files(args.corpus)}
