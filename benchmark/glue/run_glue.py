@@ -144,7 +144,7 @@ def evaluate_only(args: argparse.Namespace) -> None:
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} is there already: --overwrite replaces it, or choose another --output_dir")
     runtime.start(args.device, args.seed, args.amp)
-    model = load_teacher(args.model_name_or_path, task)
+    model = load_teacher(args.model_name_or_path, task, args.max_seq_length)
     sets = {name: model.encode(rows, args.max_seq_length) for name, rows in dev.items()}
     metrics = evaluate(model, sets, task.metrics).metrics
     if parallel.is_main():

@@ -16,7 +16,6 @@ from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
-from paddledistill.errors import UserError
 
 logger = logging.getLogger("general_distill")
 
@@ -143,10 +142,7 @@ def read_teacher(args: argparse.Namespace) -> Any:
         teacher.accelerate()
     else:
         teacher = models.plain_encoder(args.teacher_path, args.teacher_model_type)
-    if args.max_seq_length > teacher.max_seq_length:
-        raise UserError(
-            f"--max_seq_length {args.max_seq_length} is beyond the {teacher.max_seq_length} positions of {args.teacher_path}"
-        )
+    models.check_length(teacher, args.teacher_path, args.max_seq_length)
     return teacher
 
 

@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
         return
     runtime.start(args.device, args.seed, args.amp)
     info = models.TaskInfo.of(task, args.max_seq_length)
-    teacher = load_teacher(args.teacher_path, task)
+    teacher = load_teacher(args.teacher_path, task, args.max_seq_length)
     student = models.new_encoder_classifier(
         args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
     )

@@ -32,12 +32,15 @@ _PART = 128  # batches between two saves
 logger = logging.getLogger(__name__)
 
 
-def load_teacher(path: str, task: Task) -> Classifier:
+def load_teacher(path: str, task: Task, max_seq_length: int) -> Classifier:
     """A fine-tuned teacher for ``task``, in evaluation mode.
 
-    :raises UserError: if there is none at ``path``, or it was fine-tuned for another task or other labels.
+    :param max_seq_length: of the rows that it is to read.
+    :raises UserError: if there is none at ``path``, or it was fine-tuned for another task or other labels, or for shorter rows.
     """
     teacher = models.load(path)
+    if isinstance(teacher, EncoderModel):
+        models.check_length(teacher, path, max_seq_length)
     known = teacher.info.name != "unknown"
     if known and teacher.info.name != task.name:
         raise UserError(

@@ -309,6 +309,14 @@ def _read_encoder(directory: Path, family: Family, config: Any) -> State:
     return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
 
 
+def check_length(model: EncoderModel, source: str, max_seq_length: int) -> None:
+    """Whether an encoder from ``source`` has so many positions.
+
+    :raises UserError: if it does not.
+    """
+    _check_sizes(Path(source), model.family, model.config, model.tokenizer, max_seq_length)
+
+
 def _check_sizes(
     directory: Path, family: Family, config: Any, tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int
 ) -> None:
@@ -322,7 +330,7 @@ def _check_sizes(
     usable = positions - family.used_positions(tokenizer.pad_id)
     if positions > 0 and max_seq_length > usable:
         raise UserError(
-            f"max_seq_length {max_seq_length} is beyond the {usable} positions of {directory}: choose a smaller one"
+            f"--max_seq_length {max_seq_length} is beyond the {usable} positions of {directory}: choose a smaller one"
         )
 
 

@@ -129,16 +129,24 @@ def test_a_failure_half_way_leaves_nothing(tiny_bert: Path, monkeypatch: pytest.
 
 def test_teachers_that_do_not_fit(tiny_bert: Path, tiny_vocab: Path, tmp_path: Path) -> None:
     sst, mnli, sts = get_task("SST-2"), get_task("MNLI"), get_task("STS-B")
-    assert load_teacher(str(tiny_bert), sst).training is False
+    assert load_teacher(str(tiny_bert), sst, 32).training is False
     with pytest.raises(UserError, match=r"answers .*, but mnli has \('contradiction', 'entailment', 'neutral'\)"):
-        load_teacher(str(tiny_bert), mnli)
+        load_teacher(str(tiny_bert), mnli, 32)
     with pytest.raises(UserError, match="but sts-b has a score"):
-        load_teacher(str(tiny_bert), sts)
+        load_teacher(str(tiny_bert), sts, 32)
     own = models.new_bilstm(BiLSTMConfig(4, 4), Tokenizer.from_vocab(tiny_vocab), TaskInfo.of(sst, 32))
     own.save(tmp_path)
-    assert load_teacher(str(tmp_path), sst).labels == sst.labels
+    assert load_teacher(str(tmp_path), sst, 32).labels == sst.labels
     with pytest.raises(UserError, match="was fine-tuned for sst-2, not for cola"):
-        load_teacher(str(tmp_path), get_task("CoLA"))
+        load_teacher(str(tmp_path), get_task("CoLA"), 32)
+
+
+def test_rows_longer_than_a_teacher_reads_are_refused(tiny_bert: Path) -> None:
+    """They used to end in a traceback of Paddle's, once the first long row was read."""
+    with pytest.raises(
+        UserError, match=r"--max_seq_length 513 is beyond the 512 positions of .*: choose a smaller one"
+    ):
+        load_teacher(str(tiny_bert), get_task("SST-2"), 513)
 
 
 @pytest.mark.parametrize("name", ["2i+1", "1:4,2:2"])
