@@ -43,7 +43,14 @@ def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[
     state, by_torch = _read(path, readers[path.name])
     for prefix in prefixes:
         state = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items()}
-    return from_torch(state) if by_torch else state
+    return from_torch({_current(name): tensor for name, tensor in state.items()}) if by_torch else state
+
+
+def _current(name: str) -> str:
+    """What a tensor of PyTorch's is called today: the first BERTs, bert-base-uncased among them, keep TensorFlow's names of norms."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        name = name.removesuffix(old) + new if name.endswith(old) else name
+    return name
 
 
 def read_file(path: Path) -> State:
@@ -58,9 +65,20 @@ def read_file(path: Path) -> State:
 
 def _read(path: Path, reader: Callable[[Path], tuple[State, bool]]) -> tuple[State, bool]:
     try:
-        return reader(path)
+        state, by_torch = reader(path)
+        return {name: _single_precision(tensor) for name, tensor in state.items()}, by_torch
+    except UserError as error:
+        raise UserError(f"{path} {error}") from None
     except Exception as error:  # every reader has its own ways to say that the file is cut short
         raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): copy or train it again") from error
+
+
+def _single_precision(tensor: np.ndarray) -> np.ndarray:
+    """Numbers of another precision as float32, which models here compute in; readers that know no bfloat16 give its bits."""
+    if tensor.dtype == np.uint16:
+        return (tensor.astype(np.uint32) << 16).view(np.float32)
+    is_number = tensor.dtype.kind in "fV"  # safetensors' bfloat16 is a V
+    return tensor.astype(np.float32, copy=False) if is_number else tensor
 
 
 def _read_paddle(path: Path) -> tuple[State, bool]:

@@ -51,6 +51,32 @@ def test_the_answers_are_those_of_transformers(kind: str, hugging_face: Path) ->
     np.testing.assert_allclose(logits(model, examples), expected["logits"], atol=2e-5)
 
 
+def test_norms_as_the_first_berts_name_them(hugging_face: Path) -> None:
+    """bert-base-uncased of the Hugging Face hub, for one."""
+    examples, expected = answers(hugging_face / "bert")
+    path = hugging_face / "bert" / "model.safetensors"
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {
+        name.replace(last, old.get(last, last)): tensor
+        for name, tensor in load_file(path).items()
+        for last in [".".join(name.split(".")[-2:])]
+    }
+    assert sum(name.endswith((".gamma", ".beta")) for name in tensors) == 14
+    save_file(tensors, path, metadata={"format": "pt"})
+    np.testing.assert_allclose(logits(models.load(path.parent), examples), expected["logits"], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_weights_of_half_precision(kind: str, hugging_face: Path) -> None:
+    examples, _ = answers(hugging_face / "bert")
+    path = hugging_face / "bert" / "model.safetensors"
+    halves = {name: tensor.astype(np.dtype(kind)) for name, tensor in load_file(path).items()}
+    save_file({name: tensor.astype(np.float32) for name, tensor in halves.items()}, path, metadata={"format": "pt"})
+    expected = logits(models.load(path.parent), examples)
+    save_file(halves, path, metadata={"format": "pt"})
+    np.testing.assert_array_equal(logits(models.load(path.parent), examples), expected)
+
+
 @pytest.fixture
 def ernie_m(hugging_face: Path, tmp_path: Path) -> Path:
     """As PaddleNLP saves it: transformers no longer has this family."""
