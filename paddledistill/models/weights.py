@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from paddledistill.errors import UserError
+from paddledistill.models import torch_file
 
 State = dict[str, np.ndarray]
 PADDLE_WEIGHTS, SAFE_WEIGHTS, TORCH_WEIGHTS = "model_state.pdparams", "model.safetensors", "pytorch_model.bin"
@@ -95,9 +96,7 @@ def _read_safetensors(path: Path) -> tuple[State, bool]:
 
 
 def _read_torch(path: Path) -> tuple[State, bool]:
-    from paddlenlp.utils.serialization import load_torch
-
-    return {name: np.asarray(tensor) for name, tensor in load_torch(str(path)).items()}, True
+    return torch_file.read(path), True
 
 
 def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_be_new: tuple[str, ...] = ()) -> None:
