@@ -247,12 +247,13 @@ def freeze(model: EncoderClassifier, layers: int, embeddings: bool) -> None:
 def find_pretrained(source: str) -> Path | None:
     """The directory of a local or embedded encoder; None if ``source`` can only be a PaddleNLP name.
 
-    A run directory means its best model.
+    A run directory means its best model. The path is absolute: PaddleNLP takes a relative one such as ``bert-base-uncased`` for a
+    name of its own.
 
     :raises UserError: for a path that does not exist.
     """
     if Path(source).is_dir():
-        return best_model(source)
+        return best_model(source).resolve()
     if source in assets.ASSETS:
         return assets.directory(source)
     if source.startswith((".", "/", "~")) or source.count("/") > 1:

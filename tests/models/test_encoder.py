@@ -131,6 +131,16 @@ def test_bare_hugging_face_encoder_gets_a_new_head(tiny_bert: Path, tmp_path: Pa
     assert logits(model).shape == (2, 3)
 
 
+def test_a_directory_named_like_a_model_of_paddlenlp(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PaddleNLP takes the relative path for its own model, which has 12 layers."""
+    shutil.copytree(tiny_bert, tmp_path / "bert-base-uncased")
+    monkeypatch.chdir(tmp_path)
+    assert models.new_encoder_classifier("bert-base-uncased", INFO).description == "bert 4x16"
+    assert models.load("bert-base-uncased").description == "bert 4x16"
+
+
 def test_missing_tensors_are_named(tiny_bert: Path, tmp_path: Path) -> None:
     source = hugging_face(tiny_bert, tmp_path / "hf", drop="layer.2.intermediate")
     with pytest.raises(UserError, match=r"lacks 2 of \d+ tensors \(bert.encoder.layers.2.linear1.weight"):
