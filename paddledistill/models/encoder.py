@@ -1,6 +1,7 @@
 """BERT-like sequence classifiers of PaddleNLP: teachers, and TinyBERT students."""
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -123,6 +124,13 @@ class EncoderClassifier(EncoderModel):
         """Logits, [batch, labels]."""
         found = self.network(**self.inputs(batch))
         return found[0] if isinstance(found, tuple) else found
+
+    def reorder(self, order: Sequence[int], labels: tuple[str, ...]) -> None:
+        """Give what was output number ``order[i]`` as number i, and call the outputs ``labels``."""
+        head = [layer for layer in self.network.sublayers() if isinstance(layer, nn.Linear)][-1]
+        head.weight.set_value(head.weight.numpy()[:, order])
+        head.bias.set_value(head.bias.numpy()[order])
+        self.info = dataclasses.replace(self.info, labels=labels)
 
     def save(self, directory: Path) -> None:
         """Write a PaddleNLP-loadable directory."""
@@ -310,12 +318,19 @@ def _read_encoder(directory: Path, family: Family, config: Any) -> State:
     return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
 
 
-def check_length(model: EncoderModel, source: str, max_seq_length: int) -> None:
-    """Whether an encoder from ``source`` has so many positions.
+def check_length(model: EncoderModel, source: str, max_seq_length: int, is_pair: bool = False) -> None:
+    """Whether an encoder from ``source`` has so many positions, and rows of that length hold text.
 
-    :raises UserError: if it does not.
+    :raises UserError: if not.
     """
     _check_sizes(Path(source), model.family, model.config, model.tokenizer, max_seq_length)
+    _check_room(model.tokenizer, max_seq_length, is_pair)
+
+
+def _check_room(tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int, is_pair: bool) -> None:
+    least = tokenizer.layout.special(is_pair) + 1 + is_pair
+    if max_seq_length < least:
+        raise UserError(f"--max_seq_length {max_seq_length} leaves no room for text: choose at least {least}")
 
 
 def _check_sizes(
