@@ -25,10 +25,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     for path in (directory / name for name in CONFIGS):
         if path.is_file():
             try:
-                return json.loads(path.read_text(encoding="utf-8"))
+                content = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"{path} is not valid JSON ({error}): copy the model directory again") from None
-    raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}")
+            if not isinstance(content, dict):
+                raise UserError(f"{path} holds no JSON object: copy the model directory again")
+            return content
+    seeds = sorted(directory.glob("seed-*"))
+    hint = f"; it holds a run for each of several seeds: give one of them, such as {seeds[0]}" if seeds else ""
+    raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}{hint}")
 
 
 def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[[State], State]) -> State:
@@ -99,9 +104,16 @@ def _read_torch(path: Path) -> tuple[State, bool]:
     return torch_file.read(path), True
 
 
-def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_be_new: tuple[str, ...] = ()) -> None:
+def fill(
+    network: nn.Layer,
+    state: Mapping[str, np.ndarray],
+    source: Path,
+    may_be_new: tuple[str, ...] = (),
+    called: Callable[[str], str] = str,
+) -> None:
     """Put ``state`` into ``network``; only names that start with one of ``may_be_new`` may keep their initial values.
 
+    :param called: what the file of ``source`` calls a tensor, for messages.
     :raises UserError: naming the tensors that are missing or of another shape.
     """
     own = network.state_dict()
@@ -110,7 +122,7 @@ def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_b
     ]  # what is computed, such as ALBERT's position numbers, may be missing
     missing = [name for name in learnt if name not in state and not name.startswith(may_be_new or ("\0",))]
     if missing:
-        named = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
+        named = ", ".join(map(called, missing[:5])) + (", ..." if missing[5:] else "")
         raise UserError(
             f"{source} lacks {len(missing)} of {len(own)} tensors ({named}): not this kind of model, or damaged"
         )

@@ -249,13 +249,56 @@ def test_missing_tensors_are_named(hugging_face: Path) -> None:
     tensors = load_file(path)
     del tensors["roberta.encoder.layer.1.output.dense.weight"], tensors["classifier.dense.bias"]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 2 of .*layers\.1\.linear2\.weight, classifier\.dense\.bias"):
+    with pytest.raises(
+        UserError, match=r"lacks 2 of .*\(roberta\.encoder\.layer\.1\.output\.dense\.weight, classifier\.dense\.bias\)"
+    ):
         models.load(path.parent)
 
 
 def test_another_family_than_asked_for(hugging_face: Path) -> None:
     with pytest.raises(UserError, match="--model_type electra does not fit .*, which holds a roberta model"):
         models.new_encoder_classifier(str(hugging_face / "roberta"), INFO, model_type="electra")
+    with pytest.raises(UserError, match="--model_type electra does not fit hfl/rbt3, which is a roberta model"):
+        models.new_encoder_classifier("hfl/rbt3", INFO, model_type="electra")
+
+
+def test_a_bert_that_does_not_say_so_as_a_tinybert(hugging_face: Path) -> None:
+    path = hugging_face / "bert" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({name: config[name] for name in config if name not in ("model_type", "architectures")}))
+    assert models.new_encoder_classifier(str(path.parent), INFO, "tinybert").description == "tinybert 3x8"
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_pooler_that_is_missing_is_told(kind: str, hugging_face: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models.new_encoder_classifier(str(hugging_face / kind), INFO)
+    assert caplog.messages == []
+    path = hugging_face / kind / "model.safetensors"
+    tensors = load_file(path)
+    kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    save_file(kept, path, metadata={"format": "pt"})
+    models.new_encoder_classifier(str(hugging_face / kind), INFO)
+    assert len([message for message in caplog.messages if "has no pooler" in message]) == (len(kept) < len(tensors))
+
+
+def test_a_vocabulary_that_is_much_too_small_is_told(hugging_face: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = hugging_face / "bert" / "vocab.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:400]))
+    models.new_encoder_classifier(str(path.parent), INFO)
+    assert caplog.messages == [
+        f"{path.parent}: the vocabulary has only 400 entries for 790 embeddings: is it another model's?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_attention_heads": 3}, {"hidden_act": "nothing"}, {"id2label": {"a": "x"}}, {"id2label": ["x", "y"]}],
+)
+def test_a_configuration_that_describes_no_model(changes: dict[str, object], hugging_face: Path) -> None:
+    path = hugging_face / "bert" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=r"the configuration of .*bert describes no model \(\w+Error: .*\): copy"):
+        models.load(path.parent)
 
 
 def test_positions_before_the_first_token_are_not_counted(hugging_face: Path) -> None:
