@@ -102,10 +102,18 @@ def ernie_m(hugging_face: Path, tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture(params=[*FOREIGN, "ernie_m"])
+@pytest.fixture
+def tinybert(hugging_face: Path, tmp_path: Path) -> Path:
+    """As PaddleNLP saves it, of a BERT's weights."""
+    (tmp_path / "tinybert").mkdir()
+    models.new_encoder_classifier(str(hugging_face / "bert"), INFO, "tinybert").save(tmp_path / "tinybert")
+    return tmp_path / "tinybert"
+
+
+@pytest.fixture(params=[*FOREIGN, "ernie_m", "tinybert"])
 def directory(request: pytest.FixtureRequest, hugging_face: Path) -> Path:
     """A directory of each family."""
-    return request.getfixturevalue("ernie_m") if request.param == "ernie_m" else hugging_face / request.param
+    return hugging_face / request.param if request.param in FOREIGN else request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -202,12 +210,11 @@ def test_a_teacher_of_logits_and_of_states(directory: Path, examples: list[Examp
     if directory.name == "xlnet":
         with pytest.raises(UserError, match="attention scores of XLNet cannot be had: take --attention_weight 0"):
             objectives.check_comparable(teacher, teacher, layer_map("last", 3, 3))
-    if directory.name in ("xlnet", "albert"):
-        return
-    student = models.new_encoder_classifier(str(directory), INFO, layers=[0, 2], dropout=0.0)
-    layers = layer_map("0:0,1:1,2:3", 2, 3)
+    kept = None if directory.name == "albert" else [0, 2]  # whose layers are one
+    student = models.new_encoder_classifier(str(directory), INFO, layers=kept, dropout=0.0)
+    layers = layer_map("0:0,1:1,2:3", student.num_layers, 3).weighed(1, 1, attention=directory.name != "xlnet")
     terms = objectives.intermediate(student, teacher, layers)(to_batch(dataset.batch(range(3))))
-    assert all(np.isfinite(float(term)) for term in terms.values())
+    assert {"hidden_1", "hidden_2"} < set(terms) and all(np.isfinite(float(term)) for term in terms.values())
     assert float(terms["hidden_0"]) == pytest.approx(0, abs=1e-10)  # the same embeddings
 
 
