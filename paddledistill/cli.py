@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     """Defaults shown where they say something, and descriptions kept as written."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default in (None, False):
+        if action.default is None or action.default is False:  # 0 says something
             return action.help
         return super()._get_help_string(action)
 
@@ -333,8 +334,17 @@ def add_study_flags(
 
     :param teachers: whether they start from those of benchmark/glue/figures.py.
     """
-    parser.add_argument("--tasks", nargs="+", default=tasks, choices=tasks, metavar="TASK", help="which ones")
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder with SST-2/train.tsv and so on")
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=tasks,
+        choices=tasks,
+        metavar="TASK",
+        help=f"which ones (default: {' '.join(tasks)})",
+    )
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, help="folder with a folder of each task: SST-2/train.tsv and so on"
+    )
     if teachers:
         parser.add_argument(
             "--teachers", type=Path, default=Path("runs/glue"), help="output of benchmark/glue/figures.py"
@@ -346,7 +356,9 @@ def add_study_flags(
             help="its results: which runs were chosen",
         )
     parser.add_argument("--output_dir", type=Path, default=Path(output_dir), help="where the runs go")
-    parser.add_argument("--results", type=Path, help="also write the rows there; rows of other tasks are kept")
+    parser.add_argument(
+        "--results", type=Path, help="also write the rows there; those of other tasks and systems are kept"
+    )
     parser.add_argument(
         "--jobs",
         type=positive_int,
@@ -355,7 +367,7 @@ def add_study_flags(
     )
     trial = parser.add_argument_group("to try it out")
     trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
-    trial.add_argument("--seeds", type=positive_int, help="at most so many seeds a task")
+    trial.add_argument("--max_seeds", type=positive_int, help="at most so many seeds a task")
 
 
 def weights_file(text: str) -> Path:
@@ -508,18 +520,19 @@ def run(
             sys.stderr.close()
             sys.exit(EXIT_INTERRUPTED)
         except (KeyboardInterrupt, Exception) as error:
+            again = "the same command with --resume" if hasattr(arguments, "resume") else "the same command"
             if interrupt.came or isinstance(error, KeyboardInterrupt):
-                _leave(parser, "interrupted; the same command with --resume goes on", EXIT_INTERRUPTED)
+                _leave(parser, f"interrupted; {again} goes on", EXIT_INTERRUPTED)
             if isinstance(error, OSError) and error.errno in _DISK_FULL:
                 _leave(
                     parser,
-                    f"no space left to write {error.filename or 'the output'}: free some, then run again with --resume",
+                    f"no space left to write {error.filename or 'the output'}: free some, then {again} goes on",
                     EXIT_BAD_INPUT,
                 )
-            if isinstance(error, PermissionError):
+            if isinstance(error, OSError) and error.errno in _NOT_ALLOWED:
                 _leave(
                     parser,
-                    f"no permission for {error.filename}: choose another path or change its permissions",
+                    f"{error.filename}: {error.strerror}: choose another path or change its permissions",
                     EXIT_BAD_INPUT,
                 )
             if launch.world() > 1:

@@ -48,9 +48,7 @@ def run(what: str, command: str, log: Path | None = None, **paths: Path) -> None
     :param what: for the log. :param command: a script of this repository and its flags. :param log: holds what it says, should others
         run beside it. :param paths: further flags, by name.
     """
-    script, *flags = shlex.split(command)
-    for name, path in paths.items():
-        flags += [f"--{name}", str(path)]
+    script, flags = shlex.split(command)[0], _flags(command, **paths)
     logger.info("\n== %s\n   python %s", what, shlex.join([script, *flags]))
     arguments, jobs = [sys.executable, str(ROOT / script), *flags], _jobs.get()
     code = jobs.call(what, arguments, log) if jobs else _call(arguments)
@@ -59,16 +57,27 @@ def run(what: str, command: str, log: Path | None = None, **paths: Path) -> None
 
 
 def once(what: str, command: str, output_dir: Path, **paths: Path) -> Path:
-    """Run a recipe that trains, unless its run directory is complete; a killed one goes on. Returns the run directory."""
-    if not (output_dir / "run.json").is_file() or read_json(output_dir / "run.json")["status"] != "complete":
-        log = output_dir.with_name(f"{output_dir.name}.log")
-        run(what, f"{command} --resume", log, output_dir=output_dir, **paths)
+    """Run a recipe that trains, unless its run directory holds that very run, complete; a killed one goes on. Returns the directory.
+
+    A run that other flags made, such as those of a trial, is not taken for it: the recipe refuses the directory and names what differs.
+    """
+    command, file = f"{command} --resume", output_dir / "run.json"
+    made = read_json(file) if file.is_file() else {"status": "missing"}
+    if made["status"] != "complete" or shlex.split(made["command"])[2:] != _flags(
+        command, output_dir=output_dir, **paths
+    ):
+        run(what, command, output_dir.with_name(f"{output_dir.name}.log"), output_dir=output_dir, **paths)
     return output_dir
 
 
 def steps_of(run: Path) -> int:
     """How many updates a complete run made: the student without a teacher gets as many."""
     return int(read_json(run / "run.json")["steps"])
+
+
+def _flags(command: str, **paths: Path) -> list[str]:
+    """Those of a command, then those that name paths."""
+    return [*shlex.split(command)[1:], *(word for name, path in paths.items() for word in (f"--{name}", str(path)))]
 
 
 def _call(arguments: Sequence[str]) -> int:

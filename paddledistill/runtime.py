@@ -19,6 +19,7 @@ import random
 import shlex
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -177,6 +178,19 @@ def machine() -> dict[str, Any]:
 def typed_command() -> str:
     """The running command as one would type it, its script relative to the working directory."""
     return shlex.join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
+
+
+def provenance(command: str | None = None) -> dict[str, Any]:
+    """What a file of figures says of how they came about: command, machine, versions, date.
+
+    :param command: what to type for all of them; by default the running command.
+    """
+    return {
+        "command": command or typed_command(),
+        "machine": machine(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
 
 
 def versions() -> dict[str, str]:

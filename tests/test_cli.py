@@ -14,7 +14,7 @@ from paddledistill.errors import UserError
 def leave(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """Run a command whose work is ``main`` and give its exit code and what it said on standard error."""
 
-    def run(main: Callable[[argparse.Namespace], object], *argv: str) -> tuple[int, str]:
+    def run(main: Callable[[argparse.Namespace], object], *argv: str, can_resume: bool = False) -> tuple[int, str]:
         parser = cli.Parser("a test")
         parser.prog = "test.py"
         parser.add_argument("--rate", type=cli.positive_float, default=0.5, help="a rate")
@@ -22,6 +22,8 @@ def leave(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
         parser.add_argument("--layers", type=cli.int_list, help="layers")
         parser.add_argument("--steps", type=cli.step_limit, help="steps")
         parser.add_argument("--target", type=cli.directory, help="where to")
+        if can_resume:
+            parser.add_argument("--resume", action="store_true", help="go on")
         with pytest.raises(SystemExit) as left:
             cli.run(main, parser, argv)
         return int(str(left.value.code)), capsys.readouterr().err
@@ -47,8 +49,10 @@ def test_done(leave: Callable[..., tuple[int, str]]) -> None:
     [
         (UserError("no file x:\n give another"), 2, "test.py: error: no file x: give another\n"),
         (OSError(errno.ENOSPC, "No space left", "/d/model"), 2, "no space left to write /d/model"),
-        (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "no permission for /d"),
-        (KeyboardInterrupt(), 130, "--resume goes on"),
+        (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "/d: Permission denied: choose"),
+        (OSError(errno.EROFS, "Read-only file system", "/d"), 2, "/d: Read-only file system"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "f/d"), 2, "f/d: Not a directory"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
     ],
 )
 def test_what_a_user_can_mend(
@@ -56,6 +60,11 @@ def test_what_a_user_can_mend(
 ) -> None:
     found, err = leave(raising(error))
     assert (found, said in err, err.count("\n")) == (code, True, 1)
+
+
+def test_what_can_be_resumed_is_told_so(leave: Callable[..., tuple[int, str]]) -> None:
+    _, err = leave(raising(KeyboardInterrupt()), "--resume", can_resume=True)
+    assert "the same command with --resume goes on" in err
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

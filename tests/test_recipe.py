@@ -61,6 +61,24 @@ def test_one_at_a_time_writes_no_log(script, tmp_path: Path, capfd: pytest.Captu
     assert not list(tmp_path.glob("*.log"))
 
 
+def test_what_another_command_made_is_not_taken_for_the_run(script, tmp_path: Path) -> None:
+    """A trial's short run, for example, must not stand for the real one."""
+    text = """
+import json, pathlib, shlex, sys
+out = pathlib.Path(sys.argv[sys.argv.index("--output_dir") + 1])
+out.mkdir(exist_ok=True)
+command = shlex.join(["python", *sys.argv])
+(out / "run.json").write_text(json.dumps({"status": "complete", "command": command}))
+with (out / "calls").open("a") as calls:
+    calls.write(command + "\\n")
+"""
+    train, out = script("train.py", text), tmp_path / "out"
+    for flags in ("--max_steps 1", "--max_steps 1", "--max_steps -1", "--max_steps -1"):
+        assert recipe.once("a run", f"{train} {flags}", out, data_dir=tmp_path / "data") == out
+    calls = (out / "calls").read_text().splitlines()
+    assert [call.split("--max_steps ")[1].split()[0] for call in calls] == ["1", "-1"]
+
+
 def test_a_failure_ends_the_others(script, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Its exit code and last line are told; what runs beside it ends, what waits does not start."""
     bad = script("bad.py", "import sys; print('no space left', file=sys.stderr); sys.exit(2)")

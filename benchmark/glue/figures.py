@@ -35,6 +35,12 @@ class Setting:
         clip = [f"clip {self.max_grad_norm:g}"] if self.max_grad_norm else []
         return ", ".join([rate, *batch, *clip, f"{self.epochs} epochs"])
 
+    @property
+    def folder(self) -> str:
+        """Where its runs are kept: ``5e-5-b16-c1-x3``."""
+        rate, *more, _ = str(self).split(", ")
+        return "-".join([rate, *(part[0] + part.split()[1] for part in more), f"x{self.epochs}"])
+
 
 @dataclass(frozen=True)
 class Study:
@@ -86,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
         return [System("teacher", "teacher", run(name, chosen[name], seed, args))]
 
     for name, seeds in study.over_seeds(
-        teacher, {name: STUDIES[name].seeds for name in args.tasks}, args.seeds, args.jobs
+        teacher, {name: STUDIES[name].seeds for name in args.tasks}, args.max_seeds, args.jobs
     ):
         task = get_task(name)
         rows = study.measure(task, STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
@@ -94,8 +100,9 @@ def main(args: argparse.Namespace) -> None:
         results.content["settings"][task.name] = {
             "tried": {str(setting): round(points, 4) for setting, points in tried[name].items()},
             "chosen": str(chosen[name]),
+            "folder": chosen[name].folder,
         }
-        results.put(task.name, rows)
+        results.put(rows)
 
 
 def scores(args: argparse.Namespace) -> dict[str, dict[Setting, float]]:
@@ -112,8 +119,6 @@ def scores(args: argparse.Namespace) -> dict[str, dict[Setting, float]]:
 
 def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Path:
     """Fine-tune once."""
-    from paddledistill.report.study import folder_of
-
     save_steps = STUDIES[name].save_steps * 32 // setting.batch_size
     clip = f" --max_grad_norm {setting.max_grad_norm}" if setting.max_grad_norm else ""
     return recipe.once(
@@ -121,7 +126,7 @@ def run(name: str, setting: Setting, seed: int, args: argparse.Namespace) -> Pat
         f"benchmark/glue/run_glue.py --model_name_or_path {args.model_name_or_path} --task_name {name} --max_seq_length 128 "
         f"--batch_size {setting.batch_size} --learning_rate {setting.learning_rate} --num_train_epochs {setting.epochs} "
         f"--max_steps {args.max_steps} --save_steps {save_steps} --seed {seed}{clip}",
-        args.output_dir / name / folder_of(str(setting)) / f"seed-{seed}",
+        args.output_dir / name / setting.folder / f"seed-{seed}",
         data_dir=args.data_dir,
     )
 

@@ -6,7 +6,6 @@ The result is a teacher for the recipes in examples/, or, with --init_from_layer
 
 import argparse
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +157,8 @@ def evaluate_only(args: argparse.Namespace) -> None:
         analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
         write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
         logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        about = {
-            "command": runtime.typed_command(),
-            "machine": runtime.machine(),
-            "versions": runtime.versions(),
-            "date": time.strftime("%Y-%m-%d"),
-        }
-        page = target.with_suffix(".html")  # a run's own page may be beside it
+        # A run's own page may be beside it.
+        page, about = target.with_suffix(".html"), runtime.provenance()
         conclusion.write_page(
             page, model, metrics, analysis, about, task.best_metric, len(dev["dev"]), conclusion.NO_CURVES
         )

@@ -144,8 +144,7 @@ def measured(samples: list[tuple[int, float]], rows: int, steps: int) -> dict[st
 
 def header() -> dict[str, Any]:
     """Of a file of results that has none."""
-    about = {"machine": runtime.machine(), "versions": runtime.versions(), "date": time.strftime("%Y-%m-%d")}
-    return {"command": "python benchmark/speed/memory.py", **about, "rows": []}
+    return {**runtime.provenance("python benchmark/speed/memory.py"), "rows": []}
 
 
 if __name__ == "__main__":

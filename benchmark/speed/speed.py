@@ -633,13 +633,7 @@ def measure(name: str, claim: Claim, turns: int) -> list[dict[str, Any]]:
 
 def head(command: str, bench: Bench) -> dict[str, Any]:
     """Of a new file of results; rows that are measured again later carry a command, a date and a rate of their own."""
-    return {
-        "command": command,
-        "machine": runtime.machine(),
-        "versions": runtime.versions(),
-        "date": time.strftime("%Y-%m-%d"),
-        "gflops": round(bench.rate, 1),
-    }
+    return {**runtime.provenance(command), "gflops": round(bench.rate, 1)}
 
 
 if __name__ == "__main__":

@@ -25,16 +25,13 @@ COPIES = "--whole_word_mask --p_mask 0.1 --p_pos 0.1 --p_ng 0.25"
 
 @dataclass(frozen=True)
 class Study:
-    """``copies``: drawn of each sentence. ``epochs``: over all copies. ``alone_epochs``: of the student without a teacher; None: as many
-    updates as with one. ``has_teacher``: whether there is one here."""
+    """``copies``: drawn of each sentence; None: there is no teacher here. ``epochs``: over all copies, or of the student alone."""
 
     metric: str
     seeds: int
-    copies: int
+    copies: int | None
     epochs: int
     save_steps: int
-    alone_epochs: int | None = None
-    has_teacher: bool = True
 
 
 STUDIES = {
@@ -42,8 +39,8 @@ STUDIES = {
     "RTE": Study("accuracy", 3, 10, 5, 100),
     "CoLA": Study("matthews", 3, 10, 5, 350),
     "STS-B": Study("spearman", 3, 10, 5, 250),
-    "chnsenticorp": Study("accuracy", 3, 0, 0, 75, alone_epochs=10, has_teacher=False),
-    "SST-2": Study("accuracy", 3, 10, 3, 1000, alone_epochs=10),
+    "chnsenticorp": Study("accuracy", 3, None, 10, 75),
+    "SST-2": Study("accuracy", 3, 10, 3, 1000),
 }
 # What each part is worth: on one task, one seed, with as many updates each.
 VARIANTS_TASK, VARIANTS_SHAPE = "SST-2", "--max_epoch 4000 --max_steps 4000 --n_iter 5"
@@ -76,28 +73,31 @@ def main(args: argparse.Namespace) -> None:
 
     study.check_folders(args.tasks, args.data_dir)
     command = "python examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json"
-    results = study.Results(args.results, command)
+    results, teachers = study.Results(args.results, command), study.Teachers(args.settings, args.teachers)
+    for name in args.tasks:
+        if STUDIES[name].copies is not None:
+            teachers.run(name, 1)  # missing ones are told of before anything slow
     counts = {name: STUDIES[name].seeds for name in args.tasks}
-    for name, seeds in study.over_seeds(partial(systems, args), counts, args.seeds, args.jobs):
-        rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
+    for name, seeds in study.over_seeds(partial(systems, args, teachers), counts, args.max_seeds, args.jobs):
+        teacher = teachers.row(name) if STUDIES[name].copies is not None else None
+        rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED, teacher)
         if name == VARIANTS_TASK:
-            rows[-len(PUBLISHED) :] = [*variants(name, args), *rows[-len(PUBLISHED) :]]
-        results.put(get_task(name).name, [with_setting(row, name) for row in rows])
+            rows += variants(name, teachers, args)
+        results.put([with_copies(row) for row in rows])
 
 
-def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
+def systems(args: argparse.Namespace, teachers: Any, name: str, seed: int) -> list[Any]:
     """Teacher, if there is one, and students of a seed, trained."""
     from paddledistill.report.compare import System
-    from paddledistill.report.study import teacher_of
 
     study, place = STUDIES[name], args.output_dir / name / f"seed-{seed}"
-    if not study.has_teacher:
-        flags = f"--min_count 1 --max_epoch {study.alone_epochs}"
+    if study.copies is None:
+        flags = f"--min_count 1 --max_epoch {study.epochs}"
         return [System("BiLSTM", "alone", alone(name, flags, seed, place / "alone", args))]
-    teacher = teacher_of(args.settings, args.teachers, name, seed)
+    teacher = teachers.run(name, seed)
     distilled = distil(name, f"{COPIES} --max_epoch {study.epochs}", seed, place / "distilled", teacher, args)
     steps = recipe.steps_of(distilled)
-    flags = f"--max_epoch {study.alone_epochs}" if study.alone_epochs else f"--max_epoch {steps} --max_steps {steps}"
+    flags = f"--max_epoch {steps} --max_steps {steps}"
     found = [
         System("teacher", "teacher", teacher),
         System("BiLSTM", "alone", alone(name, flags, seed, place / "alone", args)),
@@ -109,13 +109,13 @@ def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
     return found
 
 
-def variants(name: str, args: argparse.Namespace) -> list[Any]:
+def variants(name: str, teachers: Any, args: argparse.Namespace) -> list[Any]:
     """What each part is worth: rows of one seed beside the same teacher."""
     from paddledistill.report import study
     from paddledistill.report.compare import System
     from paddledistill.tasks import get_task
 
-    teacher = study.teacher_of(args.settings, args.teachers, name, 1)
+    teacher = teachers.run(name, 1)
 
     def variant(what: str) -> System:
         target = args.output_dir / name / "seed-1" / re.sub("[ ,.]+", "-", what)
@@ -124,7 +124,7 @@ def variants(name: str, args: argparse.Namespace) -> list[Any]:
         )
 
     found = [System("teacher", "teacher", teacher), *recipe.side_by_side(variant, list(VARIANTS), args.jobs)]
-    return study.measure(get_task(name), STUDIES[name].metric, [found], args.data_dir, ())[1:]
+    return study.measure(get_task(name), STUDIES[name].metric, [found], args.data_dir, teacher=teachers.row(name))[1:]
 
 
 def distil(name: str, flags: str, seed: int, target: Path, teacher: Path, args: argparse.Namespace) -> Path:
@@ -158,12 +158,10 @@ def quantized(what: str, source: Path, target: Path, args: argparse.Namespace) -
     return recipe.once(what, script, target, model_dir=source, data_dir=args.data_dir)
 
 
-def with_setting(row: Any, name: str) -> Any:
-    """A row that says how long its system was trained."""
-    steps = f"{row['train_steps']} steps"
-    copies = "" if "," in row["system"] else f"{STUDIES[name].copies} copies, "
-    told = {"distilled": copies + steps, "alone": steps}
-    return {**row, "setting": told.get(row["role"])}
+def with_copies(row: Any) -> Any:
+    """A row that says of how many copies its system learned."""
+    drawn = re.findall(r"--n_iter (\d+)", row["command"])
+    return {**row, "setting": f"{drawn[-1]} copies, {row['setting']}"} if drawn else row
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ STUDIES = {
     "SST-2": Study("accuracy", 1, 500, 1, 2),
 }
 RATES = "--learning_rate 2e-4 --prediction_learning_rate 1e-4"
-ABLATION_TASK, ABLATION_STUDENT = "MRPC", "3x384"
+ABLATION_STUDENT = "3x384"
 ABLATIONS = {
     "without general distillation": "",
     "without attention": "--attention_weight 0",
@@ -81,6 +81,13 @@ def build_parser() -> cli.Parser:
     parser.add_argument(
         "--students", nargs="+", default=list(STUDENTS), choices=list(STUDENTS), metavar="STUDENT", help="which ones"
     )
+    parser.add_argument(
+        "--ablation",
+        default="MRPC",
+        choices=list(STUDIES),
+        metavar="TASK",
+        help=f"on which task {ABLATION_STUDENT} is also distilled without one part after another",
+    )
     return parser
 
 
@@ -91,25 +98,18 @@ def main(args: argparse.Namespace) -> None:
 
     study.check_folders(args.tasks, args.data_dir)
     command = "python examples/tinybert/figures.py --data_dir glue --corpus enwiki_sample.txt --results docs/results/tinybert.json"
-    results = study.Results(args.results, command)
+    results, teachers = study.Results(args.results, command), study.Teachers(args.settings, args.teachers)
     for name in args.tasks:
-        teacher_of(name, 1, args)  # missing ones are told of before anything slow
+        teachers.run(name, 1)  # missing ones are told of before anything slow
     shared: list[partial[Path]] = [partial(general, student, args) for student in args.students]
     shared += [
         partial(augment, name, args) for name in args.tasks if STUDIES[name].draws and ABLATION_STUDENT in args.students
     ]
     list(recipe.side_by_side(lambda make: make(), shared, args.jobs))
     counts = {name: STUDIES[name].seeds for name in args.tasks}
-    for name, seeds in study.over_seeds(partial(systems, args), counts, args.seeds, args.jobs):
-        rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED)
-        results.put(get_task(name).name, [with_setting(row, name) for row in rows])
-
-
-def teacher_of(name: str, seed: int, args: argparse.Namespace) -> Path:
-    """The teacher's run of a seed."""
-    from paddledistill.report import study
-
-    return study.teacher_of(args.settings, args.teachers, name, seed)
+    for name, seeds in study.over_seeds(partial(systems, args, teachers), counts, args.max_seeds, args.jobs):
+        rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED, teachers.row(name))
+        results.put([with_variants(row, name) for row in rows])
 
 
 def general(student: str, args: argparse.Namespace) -> Path:
@@ -125,53 +125,63 @@ def general(student: str, args: argparse.Namespace) -> Path:
     )
 
 
-def systems(args: argparse.Namespace, name: str, seed: int) -> list[Any]:
+def systems(args: argparse.Namespace, teachers: Any, name: str, seed: int) -> list[Any]:
     """Teacher and students of a seed, trained."""
     from paddledistill.report.compare import System
 
-    found = [System("teacher", "teacher", teacher_of(name, seed, args))]
+    teacher = teachers.run(name, seed)
+    found = [System("teacher", "teacher", teacher)]
     for student in args.students:
-        source, place = general(student, args), args.output_dir / name / f"seed-{seed}" / student
-        start = f"--model_name_or_path {source} --dropout 0"
-        distilled = distil(name, student, start, "", seed, place / "distilled", args)
+        place = args.output_dir / name / f"seed-{seed}" / student
+        start = f"--model_name_or_path {general(student, args)} --dropout 0"
+        train = partial(distil, args, name, student, seed, teacher)
+        distilled = train(start, place / "distilled")
         found += [
             System(f"TinyBERT {student}", "alone", alone(name, start, updates(distilled), seed, place / "alone", args)),
-            System(f"TinyBERT {student}", "distilled", distilled, (distilled / "intermediate",)),
+            in_two_stages(f"TinyBERT {student}", distilled),
         ]
         if STUDIES[name].draws and student == ABLATION_STUDENT:
-            augmented = distil(name, student, start, "--use_aug", seed, place / "augmented", args, augment(name, args))
-            found.append(
-                System(f"TinyBERT {student}, augmented text", "distilled", augmented, (augmented / "intermediate",))
-            )
-        if (name, student) == (ABLATION_TASK, ABLATION_STUDENT):
+            augmented = train(f"{start} --use_aug", place / "augmented", like=distilled)
+            found.append(in_two_stages(f"TinyBERT {student}, augmented text", augmented))
+        if (name, student) == (args.ablation, ABLATION_STUDENT):
+            layers = f"--model_name_or_path {args.encoder} --init_from_layers 1,3,5 --dropout 0"
             for what, flags in ABLATIONS.items():
-                own = start if flags else f"--model_name_or_path {args.encoder} --init_from_layers 1,3,5 --dropout 0"
-                run = distil(name, student, own, flags, seed, place / what.replace(" ", "-").replace("'", ""), args)
-                found.append(System(f"TinyBERT {student} {what}", "distilled", run, (run / "intermediate",)))
+                run = train(f"{start} {flags}" if flags else layers, place / what.replace(" ", "-").replace("'", ""))
+                found.append(in_two_stages(f"TinyBERT {student} {what}", run))
     return found
 
 
+def in_two_stages(what: str, run: Path) -> Any:
+    """A student that was distilled, with the time of both stages."""
+    from paddledistill.report.compare import System
+
+    return System(what, "distilled", run, (run / "intermediate",))
+
+
 def distil(
+    args: argparse.Namespace,
     name: str,
     student: str,
-    start: str,
-    flags: str,
     seed: int,
+    teacher: Path,
+    flags: str,
     target: Path,
-    args: argparse.Namespace,
-    data_dir: Path | None = None,
+    like: Path | None = None,
 ) -> Path:
-    """Both stages; on augmented text, which has about ``draws`` times as many rows, with so many times fewer epochs."""
+    """Both stages.
+
+    :param like: a student of the task's own text; on augmented text, which has several times as many rows, as many updates as it had.
+    """
     study = STUDIES[name]
-    fewer = 1 + study.draws if data_dir else 1
+    first, second = (recipe.steps_of(like / "intermediate"), recipe.steps_of(like)) if like else [args.max_steps] * 2
     return recipe.once(
         f"{name}, TinyBERT {student} {target.name}, seed {seed}",
-        f"examples/tinybert/task_distill.py {start} --task_name {name} --layer_map {STUDENTS[student].layer_map} {RATES} "
-        f"--num_train_epochs {max(1, study.intermediate_epochs // fewer)} --prediction_epochs {max(1, study.prediction_epochs // fewer)} "
-        f"--max_steps {args.max_steps} --prediction_max_steps {args.max_steps} --save_steps {study.save_steps} --seed {seed} {flags}",
+        f"examples/tinybert/task_distill.py {flags} --task_name {name} --layer_map {STUDENTS[student].layer_map} {RATES} "
+        f"--num_train_epochs {study.intermediate_epochs} --prediction_epochs {study.prediction_epochs} "
+        f"--max_steps {first} --prediction_max_steps {second} --save_steps {study.save_steps} --seed {seed}",
         target,
-        data_dir=data_dir or args.data_dir,
-        teacher_path=teacher_of(name, seed, args),
+        data_dir=augment(name, args) if like else args.data_dir,
+        teacher_path=teacher,
     )
 
 
@@ -215,13 +225,11 @@ def augment(name: str, args: argparse.Namespace) -> Path:
     return folder.parent
 
 
-def with_setting(row: Any, name: str) -> Any:
-    """A row that says how long its system was trained, and on how many variants."""
-    study = STUDIES[name]
-    fewer = 1 + study.draws if "augmented" in row["system"] else 1
-    epochs = f"{max(1, study.intermediate_epochs // fewer)} + {max(1, study.prediction_epochs // fewer)} epochs"
-    told = {"distilled": epochs + (f", N {study.draws}" if fewer > 1 else ""), "alone": f"{row['train_steps']} steps"}
-    return {**row, "setting": told.get(row["role"])}
+def with_variants(row: Any, name: str) -> Any:
+    """A row that says on how many variants of each sentence its system was trained."""
+    if row["role"] not in ("alone", "distilled"):
+        return row
+    return {**row, "setting": f"{row['setting']}, N {STUDIES[name].draws if 'augmented' in row['system'] else 0}"}
 
 
 if __name__ == "__main__":

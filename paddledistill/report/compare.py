@@ -212,14 +212,29 @@ def _row(
         megabytes=round(measured.megabytes, 2),
         latency_ms=own[1],
         latency_ms_batch_32=own[32],
+        latency_tokens=measured.latency.length,
         speed_up=round(reference[1] / own[1], 3),
         speed_up_batch_32=round(reference[32] / own[32], 3),
         minutes=round(sum(run["seconds"] for run in measured.runs) / 60, 2),
         train_rows=measured.runs[-1].get("rows"),
         train_steps=sum(run["steps"] for run in measured.runs),
-        setting=None,
+        setting=epochs(measured.runs),
         command=" && ".join(dict.fromkeys(run["command"] for run in measured.runs)),
     )
+
+
+def epochs(runs: Iterable[Mapping[str, Any]]) -> str | None:
+    """``6 + 4 epochs``: how often each stage went through its rows, as the ``run.json`` of those that trained tell it."""
+    passes = [
+        run["steps"]
+        * run["arguments"]["batch_size"]
+        * run["arguments"].get("gradient_accumulation_steps", 1)
+        * run.get("processes", 1)
+        / run["rows"]
+        for run in runs
+        if run["steps"] and run.get("rows")
+    ]
+    return f"{' + '.join(f'{number:.1f}'.removesuffix('.0') for number in passes)} epochs" if passes else None
 
 
 def _baseline(task: Task, examples: Sequence[Example]) -> dict[str, float]:

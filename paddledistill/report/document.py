@@ -8,7 +8,7 @@ from typing import Any
 from paddledistill.files import atomic_file, read_json, write_json
 from paddledistill.report import html
 from paddledistill.report.compare import Comparison, System, disagreements
-from paddledistill.report.rows import aggregate, results
+from paddledistill.report.rows import aggregate
 from paddledistill.tasks import Task
 from paddledistill.training.run_directory import read_metrics
 
@@ -22,11 +22,8 @@ def gather(
     title: str,
     question: str,
     sizes: Mapping[str, int],
-    command: str,
+    about: Mapping[str, Any],
     try_it: str,
-    machine: Mapping[str, Any],
-    versions: Mapping[str, str],
-    date: str,
     seconds: float | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -34,40 +31,32 @@ def gather(
 
     :param comparisons: one a seed, all of the same systems.
     :param question: what the task asks, for someone who has never seen it, such as "Is this review positive?".
-    :param sizes: number of examples of each split. :param command: what made all of it. :param try_it: a command to copy.
-    :param date: ISO date. :param seconds: wall time of the whole. :param notes: further sentences for the reader.
+    :param sizes: number of examples of each split. :param about: :func:`paddledistill.runtime.provenance` of all of it.
+    :param try_it: a command to copy. :param seconds: wall time of the whole. :param notes: further sentences for the reader.
     """
     if not comparisons:
         raise ValueError("a report needs the comparison of at least one seed")
     first = comparisons[0]
-    return results(
-        aggregate([comparison.rows for comparison in comparisons]),
-        command=command,
-        machine=machine,
-        versions=versions,
-        date=date,
-        title=title,
-        question=question,
-        task={"name": task.name, "labels": task.labels and list(task.labels), "metric": task.best_metric},
-        sizes=dict(sizes),
-        seconds=seconds,
-        notes=list(notes),
-        try_it=try_it,
-        shapes=first.shapes,
-        latency={
-            "length": first.latency.length,
-            "threads": first.latency.threads,
-            "warm_up": first.latency.warm_up,
-            "repeats": first.latency.repeats,
-        },
-        runs=[
+    return {
+        **about,
+        "title": title,
+        "question": question,
+        "task": {"name": task.name, "labels": task.labels and list(task.labels), "metric": task.best_metric},
+        "sizes": dict(sizes),
+        "seconds": seconds,
+        "notes": list(notes),
+        "try_it": try_it,
+        "shapes": first.shapes,
+        "latency": first.latency.conditions,
+        "runs": [
             run_summary(system, directory, task.best_metric)
             for comparison in comparisons
             for system in comparison.systems
             for directory in (*system.stages, system.run_dir)
         ],
-        disagreements=disagreements(first.examples, first.logits, first.systems),
-    )
+        "disagreements": disagreements(first.examples, first.logits, first.systems),
+        "rows": aggregate([comparison.rows for comparison in comparisons]),
+    }
 
 
 def published(report: Mapping[str, Any]) -> dict[str, Any]:

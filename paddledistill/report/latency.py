@@ -27,6 +27,16 @@ class Latency:
     warm_up: int
     repeats: int
 
+    @property
+    def conditions(self) -> dict[str, int]:
+        """What a table states beside the milliseconds."""
+        return {
+            "length": self.length,
+            "threads": self.threads,
+            "warm_up": self.warm_up,
+            "repeats": self.repeats,
+        }
+
 
 def latencies(
     models: Mapping[str, Classifier],

@@ -5,14 +5,14 @@ points of 100; latency in milliseconds; sizes in millions of bytes. Nothing here
 """
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterable, Sequence
+from typing import TypedDict, cast
 
 
 class Row(TypedDict):
     """One metric of one system on one split; ``None`` where it does not apply or was not published.
 
-    ``setting``: what of its training is worth a column, such as learning rate and epochs.
+    ``setting``: what of its training is worth a column, such as learning rate and epochs. ``latency_tokens``: in each row of a batch.
     """
 
     task: str
@@ -29,6 +29,7 @@ class Row(TypedDict):
     megabytes: float | None
     latency_ms: float | None
     latency_ms_batch_32: float | None
+    latency_tokens: int | None
     speed_up: float | None
     speed_up_batch_32: float | None
     minutes: float | None
@@ -81,32 +82,19 @@ def aggregate(seeds: Sequence[Sequence[Row]]) -> list[Row]:
     return joined
 
 
+def beside(teacher: Row, rows: Sequence[Row]) -> list[Row]:
+    """Rows whose teacher has the score, the cost of training and the command of ``teacher``; shares are kept of that score."""
+    trained = ("values", "mean", "std", "minutes", "train_rows", "train_steps", "setting", "command")
+    own = {name: teacher[name] for name in trained}  # type: ignore[literal-required]
+    found = [cast(Row, {**row, **own}) if row["role"] == "teacher" else row.copy() for row in rows]
+    for row in found:
+        row["retention"] = retention(row["mean"], teacher["mean"])
+    return found
+
+
 def retention(score: float, teacher: float | None) -> float | None:
     """Share of the teacher's score that is kept, in points of 100; ``None`` without a teacher to compare with."""
     return round(100 * score / teacher, 2) if teacher else None
-
-
-def results(
-    rows: Sequence[Row],
-    *,
-    command: str,
-    machine: Mapping[str, Any],
-    versions: Mapping[str, str],
-    date: str,
-    **more: Any,
-) -> dict[str, Any]:
-    """The content of ``docs/results/NAME.json``.
-
-    :param date: ISO date of the measurement. :param more: further facts, such as the conditions of the latency.
-    """
-    return {
-        "command": command,
-        "machine": dict(machine),
-        "versions": dict(versions),
-        "date": date,
-        **more,
-        "rows": list(rows),
-    }
 
 
 def score(row: Row) -> str:

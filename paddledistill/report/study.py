@@ -1,7 +1,6 @@
 """What the commands that make result tables have in common: finding teachers, rows over seeds, a file that grows task by task."""
 
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from paddledistill.data.reading import load_dev_sets
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.report import compare, published
-from paddledistill.report.rows import Row, aggregate, results
+from paddledistill.report.rows import Row, aggregate, beside
 from paddledistill.report.table import text_table
 from paddledistill.tasks import Task, folders_named, get_task
 
@@ -25,27 +24,35 @@ def check_folders(tasks: Sequence[str], data_dir: Path) -> None:
             raise UserError(f"no folder {name} in {data_dir}: --data_dir is a folder of GLUE tasks")
 
 
-def folder_of(setting: str) -> str:
-    """The name under which runs of a setting such as ``5e-5, batch 16, clip 1, 3 epochs`` are kept: ``5e-5-b16-c1-x3``."""
-    rate, *more, epochs = setting.removesuffix(" epochs").split(", ")
-    return "-".join([rate, *(part[0] + part.split()[1] for part in more), f"x{epochs}"])
+class Teachers:
+    """What benchmark/glue/figures.py left: the runs of every task at the setting that was chosen, and the rows of its table."""
 
+    def __init__(self, settings: Path, runs: Path) -> None:
+        """:param settings: its results. :param runs: the folder of its runs.
 
-def teacher_of(settings: Path, teachers: Path, name: str, seed: int) -> Path:
-    """The teacher's run of a seed at the setting that was chosen; where there are fewer seeds, they are taken in turn.
+        :raises UserError: if there are no results.
+        """
+        if not settings.is_file():
+            raise UserError(f"no {settings}: benchmark/glue/figures.py makes the teachers and writes it")
+        self._results, self._runs = read_json(settings), runs
 
-    :param settings: results of benchmark/glue/figures.py; ``teachers``: the folder of its runs.
-    :raises UserError: if it is not there.
-    """
-    if not settings.is_file():
-        raise UserError(f"no {settings}: benchmark/glue/figures.py makes the teachers and writes it")
-    chosen = read_json(settings)["settings"].get(get_task(name).name, {}).get("chosen")
-    runs = teachers / name / folder_of(chosen) if chosen else teachers / name
-    there = sorted(path.parent for path in runs.glob("seed-*/best_model"))
-    if not there:
-        raise UserError(f"no teacher {runs}/seed-{seed}: run benchmark/glue/figures.py --tasks {name} first")
-    own = runs / f"seed-{seed}"
-    return own if own in there else there[(seed - 1) % len(there)]
+    def run(self, name: str, seed: int) -> Path:
+        """The run of a seed; where there are fewer seeds, they are taken in turn.
+
+        :raises UserError: if it is not there.
+        """
+        chosen = self._results["settings"].get(get_task(name).name, {})
+        runs = self._runs / name / chosen.get("folder", "")
+        there = sorted(path.parent for path in runs.glob("seed-*/best_model"))
+        if not there:
+            raise UserError(f"no teacher {runs}/seed-{seed}: run benchmark/glue/figures.py --tasks {name} first")
+        own = runs / f"seed-{seed}"
+        return own if own in there else there[(seed - 1) % len(there)]
+
+    def row(self, name: str) -> Row:
+        """The teacher's row of a task, over all its seeds."""
+        task = get_task(name).name
+        return next(row for row in self._results["rows"] if row["task"] == task and row["role"] == "teacher")
 
 
 def over_seeds(
@@ -64,33 +71,41 @@ def over_seeds(
 
 
 def measure(
-    task: Task, metric: str, seeds: Sequence[Sequence[compare.System]], data_dir: Path, others: Sequence[str]
+    task: Task,
+    metric: str,
+    seeds: Sequence[Sequence[compare.System]],
+    data_dir: Path,
+    others: Sequence[str] = (),
+    teacher: Row | None = None,
 ) -> list[Row]:
     """The rows of one metric on dev over all seeds, and the published ones.
 
     :param seeds: the same systems for each seed. :param others: systems with published figures.
+    :param teacher: the teacher's own row, over all its seeds, in place of those that taught here.
     """
     splits = {"dev": load_dev_sets(task, data_dir)["dev"]}
     rows = aggregate([compare.compare(systems, splits, task).rows for systems in seeds])
+    rows = [row for row in rows if row["metric"] == metric]
     known = (published.row(system, task.name, metric) for system in others)
-    return [*(row for row in rows if row["metric"] == metric), *filter(None, known)]
+    return [*(beside(teacher, rows) if teacher else rows), *filter(None, known)]
 
 
 class Results:
-    """A file of results: rows of a task replace those that it had, all others stay. Every change is written and printed."""
+    """A file of results: rows of a system replace those that it had, all others stay. Every change is written and printed."""
 
     def __init__(self, path: Path | None, command: str, **more: Any) -> None:
-        """:param path: None writes nothing. :param command: what made the file. :param more: further facts at its head."""
+        """:param path: None writes nothing. :param command: what makes the file. :param more: further facts of a new file's head."""
         self._path = path
-        head = results(
-            [], command=command, machine=runtime.machine(), versions=runtime.versions(), date=time.strftime("%Y-%m-%d"), **more
-        )  # fmt: skip
-        old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {}
-        self.content: dict[str, Any] = {**head, **old}
+        old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
+        self.content: dict[str, Any] = {**more, **old, **runtime.provenance(command)}
 
-    def put(self, task: str, rows: Sequence[Row]) -> None:
-        """The rows of a task."""
-        self.content["rows"] = [row for row in self.content["rows"] if row["task"] != task] + list(rows)
+    def put(self, rows: Sequence[Row]) -> None:
+        """The rows of a task, after those of other tasks; published figures last."""
+        new = {(row["task"], row["system"], row["role"]) for row in rows}
+        kept = [row for row in self.content["rows"] if (row["task"], row["system"], row["role"]) not in new]
+        of_task = [*rows, *(row for row in kept if row["task"] == rows[0]["task"])]
+        of_task.sort(key=lambda row: row["role"] == "published")
+        self.content["rows"] = [row for row in kept if row["task"] != rows[0]["task"]] + of_task
         if self._path:
             write_json(self._path, self.content)
         print(text_table(rows), flush=True)

@@ -11,7 +11,8 @@ _APART = "matthews"
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """A sentence or two for each student that was trained both alone and from a teacher; empty without one, or with several metrics a task.
+    """A sentence or two for each student that was trained from a teacher on several tasks and alone too; empty without one, or with
+    several metrics a task. What a name says after a comma, such as "augmented text", is of the training: the student alone is the same.
 
     Distilled is above alone where the means differ by more than the larger of the two sample standard deviations.
 
@@ -20,8 +21,12 @@ def summary(rows: Sequence[Row]) -> str:
     if len({(row["task"], row["split"], row["metric"]) for row in rows}) > len({row["task"] for row in rows}):
         return ""
     of_role = {role: _by_system(rows, role) for role in ("alone", "distilled")}
-    both = [system for system in of_role["distilled"] if system in of_role["alone"]]
-    return " ".join(_of_student(system, of_role["alone"][system], of_role["distilled"][system]) for system in both)
+    alone = {system: of_role["alone"].get(system.split(",")[0]) for system in of_role["distilled"]}
+    return " ".join(
+        _of_student(system, other, rows_of)
+        for system, rows_of in of_role["distilled"].items()
+        if (other := alone[system]) and (len(rows_of) > 1 or system in of_role["alone"])
+    )
 
 
 def _by_system(rows: Sequence[Row], role: str) -> dict[str, dict[str, Row]]:

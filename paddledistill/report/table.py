@@ -72,10 +72,13 @@ def caption(rows: Sequence[Row]) -> str:
     several = f"{seeds[0]} to {seeds[-1]}" if seeds[0] < seeds[-1] else seeds[-1]
     spread = "one seed" if seeds[-1] < 2 else f"mean ± standard deviation over {several} seeds"
     others = "Published: figures of others, not run here. " if any(row["role"] == "published" for row in rows) else ""
+    lengths = sorted({row["latency_tokens"] for row in rows if row["latency_tokens"]})
+    tokens = f", of {' or '.join(map(str, lengths))} tokens each" if lengths else ""
     gain = "Gain: above a constant answer. " if len({row["task"] for row in rows}) > 1 else ""
     return (
         f"Scores in points of 100, {spread}. {others}{gain}Kept: share of the teacher's score. "
-        "MB: the model directory, in millions of bytes. ms and speed-up: at batch 1 / at batch 32."
+        f"MB: the model directory, in millions of bytes. ms and speed-up: at batch 1 / at batch 32{tokens}. "
+        "Minutes: of training, with its evaluations."
     )
 
 
@@ -100,7 +103,7 @@ def _cells_of_one(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     baselines = {(row["split"], row["metric"]): row["baseline"] for row in rows if row["baseline"] is not None}
     if baselines:
         scores = [decimal(baselines.get(column)) for column in columns]
-        body.append(["majority answer", NOTHING, *scores, *[NOTHING] * (1 + len(_COSTS))])
+        body.append(["constant answer", NOTHING, *scores, *[NOTHING] * (1 + len(_COSTS))])
     for system, role in _distinct((row["system"], row["role"]) for row in rows):
         own = {(row["split"], row["metric"]): row for row in rows if (row["system"], row["role"]) == (system, role)}
         scores = [score(own[column]) if column in own else NOTHING for column in columns]

@@ -39,7 +39,7 @@ def made(
     """benchmark/glue/figures.py on RTE, one step a run, two seeds: the command, its folder, what it told."""
     target = tmp_path_factory.mktemp("figures")
     command = [
-        FIGURES, "--tasks", "RTE", "--data_dir", glue, "--model_name_or_path", tiny_masked_lm_6, "--max_steps", 1, "--seeds", 2,
+        FIGURES, "--tasks", "RTE", "--data_dir", glue, "--model_name_or_path", tiny_masked_lm_6, "--max_steps", 1, "--max_seeds", 2,
         "--jobs", 2, "--output_dir", target / "runs", "--results", target / "glue.json",
     ]  # fmt: skip
     return command, target, run_recipe(*command, check=True).stderr
@@ -79,7 +79,8 @@ def test_tinybert_with_augmentation(
     text, results, (_, teachers, _) = tmp_path / "text.txt", tmp_path / "tinybert.json", made
     text.write_text("\n\n".join(f"the story of film {n} was long and good\nit was dull" for n in range(900)))
     command = [
-        "examples/tinybert/figures.py", "--tasks", "RTE", "--data_dir", glue, "--max_steps", 1, "--seeds", 1, "--corpus", text,
+        "examples/tinybert/figures.py", "--tasks", "RTE", "--data_dir", glue, "--max_steps", 1, "--max_seeds", 1, "--ablation", "RTE",
+        "--corpus", text,
         "--encoder", tiny_masked_lm_6, "--teachers", teachers / "runs", "--settings", teachers / "glue.json",
         "--output_dir", tmp_path / "runs", "--results", results, "--students", "3x384", "--jobs", 2,
     ]  # fmt: skip
@@ -101,7 +102,7 @@ def test_bilstm_with_and_without_a_teacher(
     shutil.copytree(glue, data)
     shutil.copytree(fixture_dir / "chnsenticorp", data / "chnsenticorp")
     run_recipe(
-        "examples/bert_to_bilstm/figures.py", "--tasks", "RTE", "chnsenticorp", "--data_dir", data, "--max_steps", 2, "--seeds", 1,
+        "examples/bert_to_bilstm/figures.py", "--tasks", "RTE", "chnsenticorp", "--data_dir", data, "--max_steps", 2, "--max_seeds", 1,
         "--teachers", teachers / "runs", "--settings", teachers / "glue.json", "--output_dir", tmp_path / "runs", "--results", results,
         check=True,
     )  # fmt: skip

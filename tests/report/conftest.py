@@ -51,7 +51,7 @@ def systems(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, tiny_stud
     info = models.TaskInfo.of(task, 32)
 
     def run(name: str, model: models.Classifier, steps: int) -> Path:
-        claimed = RunDirectory.claim(base / name, {"seed": 7}, {})
+        claimed = RunDirectory.claim(base / name, {"seed": 7, "batch_size": 50}, {})
         claimed.begin()
         for step in range(1, steps + 1):
             claimed.log("train", step, 0, float(step), {"loss": 1 / step, "lr": 1e-4})
@@ -96,7 +96,8 @@ def make_row() -> Callable[..., Row]:
             "task": "sst-2", "system": "teacher", "role": "teacher", "split": "test", "metric": "accuracy",
             "values": [value], "mean": value, "std": None,
             "retention": 100.0, "baseline": 50.9, "parameters": 22_713_216, "megabytes": 90.9, "latency_ms": 8.0,
-            "latency_ms_batch_32": 200.0, "speed_up": 1.0, "speed_up_batch_32": 1.0, "minutes": 5.0, "train_rows": 7560, "train_steps": 711,
+            "latency_ms_batch_32": 200.0, "latency_tokens": 32,
+            "speed_up": 1.0, "speed_up_batch_32": 1.0, "minutes": 5.0, "train_rows": 7560, "train_steps": 711,
             "setting": None, "command": "python train.py",
         }  # fmt: skip
         return Row(**{**row, **fields})  # type: ignore[typeddict-item]

@@ -70,7 +70,9 @@ def test_baseline_of_scores_is_the_constant_answer(tmp_path, systems, tiny_bert)
     directory = tmp_path / "run" / "best_model"
     directory.mkdir(parents=True)
     model.save(directory)
-    (tmp_path / "run" / "run.json").write_text('{"seconds": 1.0, "steps": 1, "rows": 3, "seed": 1, "command": "c"}')
+    (tmp_path / "run" / "run.json").write_text(
+        '{"seconds": 1.0, "steps": 1, "rows": 3, "seed": 1, "command": "c", "arguments": {"batch_size": 6}}'
+    )
     examples = [
         Example("a good film", "a great film", 4.5),
         Example("a film", "the weather", 0.5),
@@ -80,6 +82,7 @@ def test_baseline_of_scores_is_the_constant_answer(tmp_path, systems, tiny_bert)
         [System("teacher", "teacher", tmp_path / "run")], {"dev": examples}, task, length=8, warm_up=0, repeats=1
     )
     assert [(row["metric"], row["baseline"]) for row in found.rows] == [("pearson", 0.0), ("spearman", 0.0)]
+    assert {row["setting"] for row in found.rows} == {"2 epochs"}  # one step of six rows of three
     assert disagreements(found.examples, found.logits, found.systems)["shown"] == []
 
 

@@ -14,9 +14,12 @@ HOSTILE = "<script>alert('x')</script> & \"quoted\" <img src=x onerror=alert(1)>
 
 def gather(comparisons: list[Comparison], task, **changes):
     arguments = {
-        "title": "A test", "question": "Is it good?", "sizes": {"train": 100, "dev": 4, "test": 24}, "command": "make demo",
-        "try_it": "python -m x",
-        "machine": {"cpu": "A CPU", "threads": 2, "gpu": None}, "versions": {"numpy": "1.26"}, "date": "2026-11-21", "seconds": 75.0,
+        "title": "A test",
+        "question": "Is it good?", "sizes": {"train": 100, "dev": 4, "test": 24}, "try_it": "python -m x", "seconds": 75.0,
+        "about": {
+            "command": "make demo", "machine": {"cpu": "A CPU", "threads": 2, "gpu": None}, "versions": {"numpy": "1.26"},
+            "date": "2026-11-21",
+        },
     }  # fmt: skip
     return document.gather(comparisons, task, **{**arguments, **changes})
 
@@ -160,10 +163,9 @@ def test_hostile_text_stays_text(comparison, task):
         task,
         title=HOSTILE,
         question=HOSTILE,
-        command=HOSTILE,
+        about={"command": HOSTILE, "machine": {"cpu": HOSTILE, "threads": 1}, "versions": {}, "date": "2026-11-21"},
         try_it=HOSTILE,
         notes=[HOSTILE],
-        machine={"cpu": HOSTILE, "threads": 1},
     )
     assert report["disagreements"]["shown"], "the tiny models agree on everything: choose other seeds"
     page = Page(html.render(report))

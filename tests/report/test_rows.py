@@ -34,16 +34,22 @@ def test_aggregate_refuses_seeds_of_different_systems(seeds):
         result_rows.aggregate([seeds[0], seeds[1][:1]])
 
 
-def test_results_have_the_published_schema(seeds):
-    content = result_rows.results(
-        result_rows.aggregate(seeds),
-        command="make demo",
-        machine={"cpu": "x"},
-        versions={"numpy": "1"},
-        date="2026-11-21",
+def test_the_teachers_own_row_stands_for_those_that_taught(seeds):
+    rows = result_rows.aggregate(seeds)
+    teacher = rows[0] | {
+        "values": [80.0, 90.0],
+        "mean": 85.0,
+        "std": 7.07,
+        "setting": "5e-5, 3 epochs",
+        "latency_ms": 1.0,
+    }
+    own, student = result_rows.beside(teacher, rows)
+    assert (own["mean"], own["values"], own["setting"], own["retention"]) == (
+        85.0,
+        [80.0, 90.0],
+        "5e-5, 3 epochs",
+        100.0,
     )
-    assert list(content) == ["command", "machine", "versions", "date", "rows"]
-    assert {
-        "task", "system", "role", "split", "metric", "values", "mean", "std", "retention", "baseline", "parameters", "megabytes",
-        "latency_ms", "minutes", "command",
-    } <= set(content["rows"][0])  # fmt: skip
+    assert own["latency_ms"] == rows[0]["latency_ms"]  # measured beside the students'
+    assert student["retention"] == pytest.approx(100 * student["mean"] / 85.0, abs=0.01)
+    assert student["values"] == rows[1]["values"]

@@ -10,28 +10,26 @@ from paddledistill.report import study
 from paddledistill.tasks import get_task
 
 
-@pytest.mark.parametrize(
-    ("setting", "folder"), [("5e-5, 3 epochs", "5e-5-x3"), ("1e-4, batch 16, clip 1, 10 epochs", "1e-4-b16-c1-x10")]
-)
-def test_runs_of_a_setting_have_a_folder(setting: str, folder: str) -> None:
-    assert study.folder_of(setting) == folder
-
-
-def test_the_teacher_of_the_chosen_setting(tmp_path: Path) -> None:
+def test_the_teacher_of_the_chosen_setting(tmp_path: Path, make_row) -> None:
     settings = tmp_path / "glue.json"
-    settings.write_text(json.dumps({"settings": {"sst-2": {"chosen": "5e-5, 3 epochs"}}}))
+    content = {
+        "settings": {"sst-2": {"chosen": "5e-5, 3 epochs", "folder": "5e-5-x3"}},
+        "rows": [make_row(90.0, task="sst-2")],
+    }
+    settings.write_text(json.dumps(content))
+    teachers = study.Teachers(settings, tmp_path)
     with pytest.raises(
         UserError, match=r"no teacher .*SST-2/5e-5-x3/seed-1: run benchmark/glue/figures.py --tasks SST-2"
     ):
-        study.teacher_of(settings, tmp_path, "SST-2", 1)
+        teachers.run("SST-2", 1)
     for seed in (1, 2):
         (tmp_path / "SST-2" / "5e-5-x3" / f"seed-{seed}" / "best_model").mkdir(parents=True)
     with pytest.raises(UserError, match="no teacher .*RTE/seed-1: run"):
-        study.teacher_of(settings, tmp_path, "RTE", 1)
-    found = [study.teacher_of(settings, tmp_path, "SST-2", seed).name for seed in (1, 2, 3)]
-    assert found == ["seed-1", "seed-2", "seed-1"]
+        teachers.run("RTE", 1)
+    assert [teachers.run("SST-2", seed).name for seed in (1, 2, 3)] == ["seed-1", "seed-2", "seed-1"]
+    assert teachers.row("SST-2")["mean"] == 90.0
     with pytest.raises(UserError, match="makes the teachers"):
-        study.teacher_of(tmp_path / "none.json", tmp_path, "SST-2", 1)
+        study.Teachers(tmp_path / "none.json", tmp_path)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -40,18 +38,23 @@ def test_task_by_task_with_the_seeds_of_each(jobs: int) -> None:
     assert list(made) == [("rte", ["rte 1", "rte 2"]), ("sst-2", ["sst-2 1"])]
 
 
-def test_rows_of_a_task_replace_those_that_it_had(tmp_path: Path, make_row, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rows_of_a_system_replace_those_that_it_had(
+    tmp_path: Path, make_row, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "results.json"
     first = study.Results(path, "make it", encoder="x")
-    first.put("sst-2", [make_row()])
-    first.put("rte", [make_row(60.0, task="rte")])
-    again = study.Results(path, "make it again")
-    again.put("sst-2", [make_row(90.0)])
+    first.put([make_row(), make_row(80.0, system="small"), make_row(70.0, system="theirs", role="published")])
+    first.put([make_row(60.0, task="rte")])
+    again = study.Results(path, "make it again", encoder="y")
+    again.put([make_row(90.0)])
     content = json.loads(path.read_text())
-    assert [(row["task"], row["mean"]) for row in content["rows"]] == [("rte", 60.0), ("sst-2", 90.0)]
-    assert (content["command"], content["encoder"]) == ("make it", "x")
+    assert [(row["task"], row["system"], row["mean"]) for row in content["rows"]] == [
+        ("rte", "teacher", 60.0), ("sst-2", "teacher", 90.0), ("sst-2", "small", 80.0), ("sst-2", "theirs", 70.0),
+    ]  # fmt: skip
+    assert (content["command"], content["encoder"]) == ("make it again", "x")
+    assert {"machine", "versions", "date"} <= set(content)
     assert "90.0" in capsys.readouterr().out
-    study.Results(None, "nothing is written").put("rte", [make_row(task="rte")])
+    study.Results(None, "nothing is written").put([make_row(task="rte")])
 
 
 def test_rows_over_seeds_with_published_ones(systems, splits, task, tmp_path: Path) -> None:
