@@ -76,6 +76,18 @@ def probability(text: str) -> float:
     return _number(float, text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
+def step_limit(text: str) -> int:
+    """How many steps to take at most, -1 for all, for ``type=``."""
+    return _number(int, text, lambda value: value == -1 or value >= 1, "-1 or a whole number of at least 1")
+
+
+def directory(text: str) -> str:
+    """The path of a directory that may not be there yet, for ``type=``."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be the path of a directory, got ''")
+    return text
+
+
 def _number(kind: Callable[[str], Any], text: str, fits: Callable[[Any], bool], wanted: str) -> Any:
     try:
         value = kind(text)
@@ -147,7 +159,7 @@ def add_optimization_flags(
         default=epochs,
         help="passes over the training text" + ("" if epochs else " (default: the task's preset)"),
     )
-    group.add_argument("--max_steps", type=int, default=-1, help="stop after so many steps; -1: all epochs")
+    group.add_argument("--max_steps", type=step_limit, default=-1, help="stop after so many steps; -1: all epochs")
     group.add_argument(
         "--gradient_accumulation_steps",
         type=positive_int,
@@ -425,7 +437,9 @@ def int_list(text: str) -> list[int]:
 def add_output_flags(parser: argparse.ArgumentParser) -> Any:
     """Where a run goes; returns the group of flags about it."""
     group = parser.add_argument_group("run")
-    group.add_argument("--output_dir", required=True, help="run directory: logs, last state, best model")
+    group.add_argument(
+        "--output_dir", type=directory, required=True, help="run directory: logs, last state, best model"
+    )
     group.add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
     )

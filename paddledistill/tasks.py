@@ -140,19 +140,31 @@ def same_name(name: str) -> str:
 def get_task(name: str, data_dir: Path | None = None) -> Task:
     """The task called ``name``, in any case, or one's own, described by task.yaml in ``data_dir`` or ``data_dir/name``.
 
-    :raises UserError: nothing is known by that name, or the task.yaml is faulty (all faults in one message).
+    :raises UserError: nothing is known by that name, or the task.yaml is faulty (all faults in one message), or describes a task whose
+        name is taken.
     """
+    directories = [] if data_dir is None else [Path(data_dir), *folders_named(Path(data_dir), name)]
+    described = [directory / TASK_FILE for directory in directories if (directory / TASK_FILE).is_file()]
     for task in _TASKS:
         if same_name(task.name) == same_name(name):
+            if taken := [file for file in described if _describes(file, name)]:
+                raise UserError(f"{taken[0]}: {task.name} is built in: choose another name for your own task")
             return task
-    if data_dir is not None:
-        for directory in (Path(data_dir), *folders_named(Path(data_dir), name)):
-            if (directory / TASK_FILE).is_file():
-                return read_task_file(directory / TASK_FILE, name)
+    if described:
+        return read_task_file(described[0], name)
     where = "" if data_dir is None else f" and {data_dir} holds no {TASK_FILE}"
     raise UserError(
         f"unknown task {name!r}{where}: choose one of {', '.join(TASKS)}, or describe your own in DATA_DIR/{TASK_FILE}"
     )
+
+
+def _describes(file: Path, name: str) -> bool:
+    """Whether a task.yaml is a whole one of the task ``name``."""
+    try:
+        read_task_file(file, name)
+    except UserError:
+        return False
+    return True
 
 
 def folders_named(data_dir: Path, name: str) -> Iterator[Path]:
@@ -183,8 +195,10 @@ def read_task_file(path: Path, name: str) -> Task:
 def _task_of(given: dict[Any, Any], name: str, faults: list[str]) -> Task:
     """The task that ``given`` describes; what is wrong with it is appended to ``faults``."""
     fields = dict(given)  # emptied as keys are taken: what is left over is unknown
+    keys: list[str] = []
 
     def take(key: str, kinds: type | tuple[type, ...], default: Any, what: str) -> Any:
+        keys.append(key)
         value = fields.pop(key, default)
         # bool is an int in Python: `header: 1` and `max_seq_length: true` are both mistakes.
         if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
@@ -221,6 +235,8 @@ def _task_of(given: dict[Any, Any], name: str, faults: list[str]) -> Task:
         faults.append("labels and `regression: true` exclude each other: keep one")
     elif not regression and len(set(labels)) < 2:
         faults.append("labels must be at least two different ones, or set `regression: true`")
+    elif len(set(labels)) < len(labels):
+        faults.append(f"labels must be different, unlike {', '.join(labels)}")
     known = REGRESSION_METRICS if regression else METRICS[:3]
     metrics = take_list("metrics", list(known[:1]), str, f"a list of {', '.join(known)}")
     if unknown := sorted(set(metrics) - set(known)):
@@ -250,7 +266,7 @@ def _task_of(given: dict[Any, Any], name: str, faults: list[str]) -> Task:
         if numbers[key] <= 0:
             faults.append(f"{key} must be a positive whole number, not {numbers[key]}")
     if fields:
-        faults.append(f"unknown key {', '.join(repr(key) for key in fields)}")
+        faults.append(f"unknown key {', '.join(repr(key) for key in fields)}: there are {', '.join(keys)}")
     return Task(
         name=described, folder=described, text_columns=text_columns, label_column=label_column,
         labels=None if regression else labels, metrics=metrics, best_metric=best_metric, files=files, header=header,

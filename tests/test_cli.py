@@ -20,6 +20,8 @@ def leave(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
         parser.add_argument("--rate", type=cli.positive_float, default=0.5, help="a rate")
         parser.add_argument("--share", type=cli.probability, help="a share")
         parser.add_argument("--layers", type=cli.int_list, help="layers")
+        parser.add_argument("--steps", type=cli.step_limit, help="steps")
+        parser.add_argument("--target", type=cli.directory, help="where to")
         if can_resume:
             parser.add_argument("--resume", action="store_true", help="go on")
         with pytest.raises(SystemExit) as left:
@@ -77,6 +79,9 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
         (["--rate", "nan"], "must be a number above 0, got 'nan'"),
         (["--share", "1.5"], "must be a number from 0 to 1, got '1.5'"),
         (["--layers", "1,x"], "must be different numbers like 1,3,5, got '1,x'"),
+        (["--steps", "0"], "must be -1 or a whole number of at least 1, got '0'"),
+        (["--steps", "-2"], "must be -1 or a whole number of at least 1, got '-2'"),
+        (["--target", ""], "must be the path of a directory, got ''"),
         (["--nothing"], "unrecognized arguments: --nothing"),
     ],
 )

@@ -83,6 +83,14 @@ class TestOwnTask:
         )
         assert task.held_out_splits == ("dev", "test")
 
+    def test_a_name_that_is_taken(self, tmp_path: Path):
+        mine = "text_columns: [a]\nlabel_column: l\nlabels: [x, y]\n"
+        write_task(tmp_path, f"name: tickets\n{mine}")
+        assert get_task("RTE", tmp_path) is TASKS["rte"]
+        write_task(tmp_path, f"name: rte\n{mine}")
+        with pytest.raises(UserError, match=r"task\.yaml: rte is built in: choose another name"):
+            get_task("RTE", tmp_path)
+
     def test_short_and_without_header_and_in_a_folder_of_its_name(self, tmp_path: Path):
         (tmp_path / "Ratings").mkdir()
         write_task(tmp_path / "Ratings", "text_columns: 1\nlabel_column: 0\nheader: false\nregression: true\n")
@@ -124,6 +132,8 @@ class TestOwnTask:
             ("just words", "must hold `key: value` lines"),
             ("", "must hold `key: value` lines"),
             ("text_columns: [a]\nlabel_column: l\nlabels: [x, x]", "at least two different"),
+            ("text_columns: [a]\nlabel_column: l\nlabels: [x, y, x]", "labels must be different, unlike x, y, x"),
+            ("text_columns: [a]\nlabel_column: l\nlabels: [x, y]\nmetric: f1", "'metric': there are name, .*metrics, "),
             ("text_columns: [a]\nlabel_column: l\nlabels: [x, y]\nregression: true", "exclude each other"),
             ("text_columns: [a]\nlabel_column: l\nregression: true\nmetrics: [f1]", "metrics may be pearson, spearman"),
             ("text_columns: [0]\nlabel_column: l\nlabels: [x, y]", "a column name"),

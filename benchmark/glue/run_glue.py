@@ -15,6 +15,8 @@ from paddledistill.errors import UserError
 
 logger = logging.getLogger("run_glue")
 
+MAX_SEQ_LENGTH = 128
+
 
 def build_parser() -> cli.Parser:
     """Flags and defaults of PaddleNLP's run_glue.py, and ours."""
@@ -26,7 +28,9 @@ def build_parser() -> cli.Parser:
         parser, "model", help="local directory, embedded encoder (minilm-l6) or PaddleNLP name (bert-base-uncased)"
     )
     cli.add_training_task_flags(parser).add_argument(
-        "--max_seq_length", type=cli.positive_int, default=128, help="longest input in wordpieces"
+        "--max_seq_length",
+        type=cli.positive_int,
+        help=f"longest input in wordpieces (default: {MAX_SEQ_LENGTH}; with --do_eval the model's own)",
     )
     training = cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3)
     cli.add_adamw_flags(training)
@@ -61,7 +65,8 @@ def build_parser() -> cli.Parser:
     evaluation.add_argument(
         "--do_eval",
         action="store_true",
-        help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json and report.html",
+        help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json and .html, which "
+        "--overwrite replaces",
     )
     cli.add_seeds_flag(parser)
     return parser
@@ -71,15 +76,15 @@ def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common, or an evaluation alone."""
     if args.do_eval:
         evaluate_only(args)
-    else:
-        cli.each_seed(args, fine_tune)
+        return
+    args.max_seq_length = args.max_seq_length or MAX_SEQ_LENGTH
+    cli.each_seed(args, fine_tune)
 
 
 def fine_tune(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
-    from paddledistill.data.submission import test_sets
     from paddledistill.distill import objectives
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
@@ -96,7 +101,7 @@ def fine_tune(args: argparse.Namespace) -> None:
         load_dev_sets(task, args.data_dir, args.limit_dev),
     )
     inputs["data"] = digest_examples(examples, *dev.values())
-    tests = test_sets(task, args.data_dir) if args.do_predict else {}
+    tests = read_tests(args, task)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
@@ -126,9 +131,10 @@ def fine_tune(args: argparse.Namespace) -> None:
 
 def evaluate_only(args: argparse.Namespace) -> None:
     """Metrics and analysis of a model that is there, on the dev set; nothing is trained."""
+    if args.seeds:
+        raise UserError("--do_eval trains nothing, so there is nothing for --seeds to change: leave it out")
     from paddledistill import runtime
     from paddledistill.data.reading import load_dev_sets
-    from paddledistill.data.submission import test_sets
     from paddledistill.distill.teacher import load_teacher
     from paddledistill.files import write_json
     from paddledistill.report import conclusion
@@ -138,12 +144,12 @@ def evaluate_only(args: argparse.Namespace) -> None:
 
     task = get_task(args.task_name, args.data_dir)
     dev = load_dev_sets(task, args.data_dir, args.limit_dev)
-    tests = test_sets(task, args.data_dir) if args.do_predict else {}
+    tests = read_tests(args, task)
     target = Path(args.output_dir) / "evaluation.json"
     if target.exists() and not args.overwrite:
         raise UserError(f"{target} is there already: --overwrite replaces it, or choose another --output_dir")
     runtime.start(args.device, args.seed, args.amp)
-    model = load_teacher(args.model_name_or_path, task)
+    model = load_teacher(args.model_name_or_path, task, args.max_seq_length, "model")
     sets = {name: model.encode(rows, args.max_seq_length) for name, rows in dev.items()}
     metrics = evaluate(model, sets, task.metrics).metrics
     if parallel.is_main():
@@ -151,11 +157,28 @@ def evaluate_only(args: argparse.Namespace) -> None:
         analysis = analyse(predict(model, sets["dev"]), dev["dev"], model.labels)
         write_json(target, {"model": str(args.model_name_or_path), "metrics": metrics, "analysis": analysis})
         logger.info("%s", ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-        page, about = target.with_name(conclusion.PAGE), runtime.provenance()
+        # A run's own page may be beside it.
+        page, about = target.with_suffix(".html"), runtime.provenance()
         conclusion.write_page(
             page, model, metrics, analysis, about, task.best_metric, len(dev["dev"]), conclusion.NO_CURVES
         )
         logger.info(conclusion.in_words(analysis))
+        conclusion.tell_published(conclusion.system_of(args.model_name_or_path), task, metrics, args.limit_dev)
+
+
+def read_tests(args: argparse.Namespace, task: Any) -> dict[str, Any]:
+    """The test sets that were asked for, once it is known that the answers have a place."""
+    from paddledistill.data import submission
+
+    if not args.do_predict:
+        return {}
+    submission.check_directory(answers_dir(args))
+    return submission.test_sets(task, args.data_dir)
+
+
+def answers_dir(args: argparse.Namespace) -> Path:
+    """Where answers to test sets go."""
+    return args.predict_dir or Path(args.output_dir) / "submission"
 
 
 def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[str, Any]) -> None:
@@ -163,10 +186,9 @@ def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[st
     from paddledistill.data import submission
     from paddledistill.training.evaluation import predict
 
-    directory = args.predict_dir or Path(args.output_dir) / "submission"
     for split, examples in tests.items():
         logits = predict(model, model.encode(examples, args.max_seq_length))
-        logger.info("answers to %s: %s", split, submission.write(task, split, logits, directory, args.data_dir))
+        logger.info("answers to %s: %s", split, submission.write(task, split, logits, answers_dir(args), args.data_dir))
 
 
 if __name__ == "__main__":

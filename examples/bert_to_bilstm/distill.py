@@ -132,7 +132,7 @@ def distil(args: argparse.Namespace) -> None:
     student = models.new_bilstm(
         cli.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
     )  # fmt: skip
-    teacher = load_teacher(args.teacher_dir, task)
+    teacher = load_teacher(args.teacher_dir, task, args.max_seq_length)
     fewest, most = args.ngram_range or (2, 6 if task.language == "en" else 10)
     augmentation = Augmentation(args.n_iter, args.p_mask, args.p_pos, args.p_ng, (fewest, most), args.whole_word_mask)
     guard = held_out_guard(task, args.data_dir)

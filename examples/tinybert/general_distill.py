@@ -17,7 +17,6 @@ from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
-from paddledistill.errors import UserError
 
 logger = logging.getLogger("general_distill")
 
@@ -93,16 +92,16 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.plain_text import digest_text
     from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.distill import objectives
-    from paddledistill.distill.layer_maps import layer_map
+    from paddledistill.distill.layer_maps import check_weights, layer_map
     from paddledistill.distill.teacher import targets
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
     from paddledistill.training.run_directory import RunDirectory
 
     learns_words = args.mlm_weight + args.soft_mlm_weight > 0
-    if not learns_words and not args.embedding_weight + args.hidden_weight + args.attention_weight:
-        raise UserError("all weights are 0: nothing would be learned")
     take_shape(args)
+    if not learns_words:
+        check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     inputs = {"teacher": models.identify(args.teacher_path), "corpus": digest_text(args.corpus)}
     guarded = held_out_rows(args.data_dir)
     inputs["guarded rows"] = digest_examples(guarded)
@@ -164,10 +163,7 @@ def read_teacher(args: argparse.Namespace) -> Any:
         teacher.accelerate()
     else:
         teacher = models.plain_encoder(args.teacher_path, args.teacher_model_type)
-    if args.max_seq_length > teacher.max_seq_length:
-        raise UserError(
-            f"--max_seq_length {args.max_seq_length} is beyond the {teacher.max_seq_length} positions of {args.teacher_path}"
-        )
+    models.check_length(teacher, args.teacher_path, args.max_seq_length)
     return teacher
 
 

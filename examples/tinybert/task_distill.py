@@ -116,7 +116,7 @@ def main(args: argparse.Namespace) -> None:
         return
     runtime.start(args.device, args.seed, args.amp)
     info = models.TaskInfo.of(task, args.max_seq_length)
-    teacher = load_teacher(args.teacher_path, task)
+    teacher = load_teacher(args.teacher_path, task, args.max_seq_length)
     student = models.new_encoder_classifier(
         args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
     )
@@ -176,6 +176,8 @@ def take_presets(args: argparse.Namespace, task: Any) -> None:
 
     :raises UserError: if nothing is left to learn from.
     """
+    from paddledistill.distill.layer_maps import check_weights
+
     is_prediction = args.stage == "prediction"
     args.max_seq_length = args.max_seq_length or task.max_seq_length
     args.num_train_epochs = args.num_train_epochs or (PREDICTION_EPOCHS if is_prediction else task.intermediate_epochs)
@@ -183,8 +185,8 @@ def take_presets(args: argparse.Namespace, task: Any) -> None:
     first = f"{args.num_train_epochs} epochs at {args.learning_rate:g}"
     then = f", then {args.prediction_epochs} at {args.prediction_learning_rate:g}" if args.stage == "both" else ""
     logger.info("%s: %d wordpieces, batches of %d, %s", task.name, args.max_seq_length, args.batch_size, first + then)
-    if not is_prediction and not args.embedding_weight + args.hidden_weight + args.attention_weight:
-        raise UserError("all weights of the intermediate stage are 0: take --stage prediction")
+    if not is_prediction:
+        check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     if args.stage != "intermediate" and not args.prediction_weight + args.label_weight:
         raise UserError("--prediction_weight and --label_weight are both 0: one of them must be above it")
 

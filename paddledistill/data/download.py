@@ -24,12 +24,13 @@ def fetch(url: str, target: Path, md5: str) -> Path:
     if target.is_file() and _md5(target) == md5:
         return target
     partial = target.with_name(f"{target.name}.part")
-    partial.parent.mkdir(parents=True, exist_ok=True)
     try:
         _get(url, partial)
     except (OSError, urllib.error.URLError) as error:  # a timeout, a proxy, a name that is not resolved, ...
         had = partial.stat().st_size if partial.is_file() else 0
         kept = f"; {had / 1e6:.1f} MB are kept, the same command goes on from there" if had else ""
+        if target.is_file():
+            kept += f"; {target}, which is there, is damaged: its MD5 is not {md5}"
         raise UserError(f"cannot download {url} ({getattr(error, 'reason', error)}){kept}") from None
     found = _md5(partial)
     if found != md5:
@@ -54,6 +55,7 @@ def _get(url: str, partial: Path) -> None:
     with answer:
         if answer.status != HTTPStatus.PARTIAL_CONTENT:  # a server that starts again
             had = 0
+        partial.parent.mkdir(parents=True, exist_ok=True)
         whole = had + int(answer.headers.get("Content-Length") or 0)
         with partial.open("ab" if had else "wb") as file, progress.bar(Path(url).name, "B", whole, had) as bar:
             while chunk := answer.read(_CHUNK):

@@ -1,13 +1,14 @@
 """Files of rows in three formats, told by how their name ends: ``.csv``, ``.jsonl``, and tab-separated for all others.
 
 Tab-separated as GLUE has it: quotes are data, a cell holds no tab and no line break. CSV as spreadsheets write it: cells that hold a
-comma, a quote or a line break stand in double quotes. JSON Lines: an object a line; the first one's keys are the columns.
+comma, a quote or a line break stand in double quotes. JSON Lines: an object a line; the first one's keys are the columns. What a key
+holds that no one reads may be anything, or missing in other lines.
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -25,8 +26,8 @@ class Rows(NamedTuple):
 class Format(Protocol):
     """Reads the rows of a text, and writes them."""
 
-    def read(self, text: str, path: Path, has_header: bool) -> Rows:
-        """The rows of ``text``, which is not empty; ``path`` is for messages.
+    def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
+        """The rows of ``text``, which is not empty; ``path`` is for messages, ``wanted`` are the columns that matter.
 
         :raises UserError: the text is not of this format.
         """
@@ -42,7 +43,7 @@ class Format(Protocol):
 
 
 class _Tabs:
-    def read(self, text: str, path: Path, has_header: bool) -> Rows:
+    def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         # Only LF parts lines: str.splitlines would also cut at U+2028 and others, which occur inside sentences.
         # A file that was twice made CRLF has lines that end in CR CR LF.
         lines = [line.rstrip("\r") for line in text.split("\n")]
@@ -64,7 +65,7 @@ class _Tabs:
 
 
 class _Commas:
-    def read(self, text: str, path: Path, has_header: bool) -> Rows:
+    def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found: list[tuple[int, list[str]]] = []
         try:
@@ -88,22 +89,20 @@ class _Commas:
 
 
 class _JsonLines:
-    def read(self, text: str, path: Path, has_header: bool) -> Rows:
+    def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         header = list(self._object(lines[0][1], path, lines[0][0]))
-        return Rows(header, len(lines), self._rows(lines, header, path))
+        return Rows(header, len(lines), self._rows(lines, header, path, wanted))
 
     def _rows(
-        self, lines: Sequence[tuple[int, str]], header: Sequence[str], path: Path
+        self, lines: Sequence[tuple[int, str]], header: Sequence[str], path: Path, wanted: Collection[str | int]
     ) -> Iterator[tuple[int, list[str]]]:
         for number, line in lines:
             found = self._object(line, path, number)
-            if found.keys() != set(header):
-                differing = ", ".join(map(repr, sorted(found.keys() ^ set(header))))
-                raise UserError(
-                    f"{path}:{number}: {differing} is not a key of every line: give all lines the same keys"
-                )
-            yield number, [_cell(found[name], path, number, name) for name in header]
+            for name in header:
+                if name in wanted and name not in found:
+                    raise UserError(f"{path}:{number}: {name!r} is not a key of every line: give it to all of them")
+            yield number, [_cell(found.get(name), path, number, name, name in wanted) for name in header]
 
     @staticmethod
     def _object(line: str, path: Path, number: int) -> dict[str, object]:
@@ -124,14 +123,14 @@ class _JsonLines:
         return json.dumps(dict(zip(header or (), cells, strict=True)), ensure_ascii=False) + "\n"
 
 
-def _cell(value: object, path: Path, number: int, name: str) -> str:
-    """A value as text: numbers and true, false as JSON writes them, null as nothing."""
+def _cell(value: object, path: Path, number: int, name: str, is_wanted: bool) -> str:
+    """A value as text: numbers and true, false as JSON writes them, null as nothing, and so all that is not wanted."""
     if isinstance(value, str):
         return value
     if value is None:
         return ""
-    if isinstance(value, int | float):
-        return json.dumps(value)
+    if isinstance(value, int | float) or not is_wanted:
+        return json.dumps(value, ensure_ascii=False)
     raise UserError(f"{path}:{number}: {name!r} holds {json.dumps(value)[:40]}: it must be a text or a number")
 
 

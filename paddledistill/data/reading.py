@@ -34,7 +34,8 @@ def task_file(task: Task, split: str, data_dir: Path | None = None) -> Path:
     """
     name = _file_name(task, split)
     if data_dir is not None and not Path(data_dir).is_dir() and task not in EMBEDDED:
-        raise UserError(f"data directory {data_dir} does not exist: give the directory that holds {task.folder}/{name}")
+        fault = "is a file" if Path(data_dir).exists() else "does not exist"
+        raise UserError(f"data directory {data_dir} {fault}: give the directory that holds {task.folder}/{name}")
     found, tried = _find(task, name, data_dir)
     if found is not None:
         return found
@@ -181,6 +182,9 @@ def load_training(
     kept = held_out_guard(task, data_dir).filter(examples, f"{task.name} {split}")
     if not kept:
         raise UserError(f"{task.name}: every row of {split} equals or contains a dev or test row: nothing to train on")
+    used = {example.label for example in examples}
+    if absent := [label for number, label in enumerate(task.labels or ()) if number not in used]:
+        logger.warning("%s %s: no row has the label %s", task.name, split, " or ".join(absent))
     return kept if limit is None else spread(kept, limit)
 
 
@@ -191,8 +195,9 @@ def load_dev_sets(task: Task, data_dir: Path | None = None, limit: int | None = 
 
     :raises UserError: see :func:`task_file` and :func:`read_rows`.
     """
+    found = {"dev": load_split(task, "dev", data_dir)}  # which may download the others, too
     more = [split for split in task.held_out_splits if split.startswith("dev_") and has_split(task, split, data_dir)]
-    found = {split: load_split(task, split, data_dir) for split in ("dev", *more)}
+    found |= {split: load_split(task, split, data_dir) for split in more}
     return found if limit is None else {split: spread(rows, limit) for split, rows in found.items()}
 
 
@@ -301,6 +306,8 @@ def _column_name(task: Task, columns: Columns, position: int) -> str:
 def _label(cell: str, task: Task, indices: dict[str, int]) -> int | float:
     cell = cell.strip()
     if task.labels is not None:
+        if not cell:
+            raise _FaultError("the label is empty: rows of train and dev sets need one")
         if cell not in indices:
             raise _FaultError(f"label {cell!r} is not one of {', '.join(task.labels)}")
         return indices[cell]

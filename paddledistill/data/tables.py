@@ -51,7 +51,7 @@ def numbered_rows(path: Path, task: Task) -> tuple[list[str] | None, int, Iterat
     if not text.strip("\r\n"):
         raise UserError(f"{path}: is empty")
     has_header = task.header or text.split("\n", 1)[0].rstrip("\r").split("\t") == _GLUE_TEST_HEADER
-    return *formats.of(Path(path)).read(text, path, has_header), bom
+    return *formats.of(Path(path)).read(text, path, has_header, (*task.text_columns, task.label_column)), bom
 
 
 def find_columns(header: list[str] | None, width: int, task: Task, path: Path, labelled: bool = True) -> Columns:
@@ -73,8 +73,9 @@ def find_columns(header: list[str] | None, width: int, task: Task, path: Path, l
         missing.append(task.label_column)
     if missing:
         names = ", ".join(map(repr, missing))
+        labels = "; train and dev sets need labels" if missing == [task.label_column] else ""
         raise UserError(
-            f"{path}:1: the header has no column {names}: {task.name} needs it; there are {', '.join(header)}"
+            f"{path}:1: the header has no column {names}: {task.name} needs it; there are {', '.join(header)}{labels}"
         )
     texts = tuple(header.index(str(column)) for column in text_columns)
     label = header.index(str(task.label_column)) if task.label_column in header else None

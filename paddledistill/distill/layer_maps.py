@@ -1,5 +1,6 @@
 """Which layer of the student learns which layer of the teacher."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -87,6 +88,24 @@ def layer_map(spec: str, student_layers: int, teacher_layers: int, by: str = "sc
             raise UserError(
                 f"layer pair {wrong[0][0]}:{wrong[0][1]} does not fit {depths} (layers count from 1; 0:0 are the embeddings)"
             )
+    return _of_pairs(pairs, by)
+
+
+def check_weights(spec: str, embedding: float, hidden: float, attention: float) -> None:
+    """Whether a map compares anything that counts, which shows before any model is read.
+
+    :raises UserError: if it does not, or is none.
+    """
+    some = {"2i+1": [(0, 0), (1, 2)], "uniform": [(0, 0), (1, 1)], "last": [(1, 1)]}
+    left = _of_pairs(some.get(spec) or _explicit(spec)).weighed(embedding, hidden, attention)
+    if not left.hidden and not left.attention:
+        raise UserError(
+            f"--layer_map {spec} with --embedding_weight {embedding:g}, --hidden_weight {hidden:g} and --attention_weight {attention:g} "
+            "leaves nothing to compare: raise the weight of what the map names (0:0 are the embeddings)"
+        )
+
+
+def _of_pairs(pairs: Sequence[tuple[int, int]], by: str = "scores") -> LayerMap:
     return LayerMap(tuple(pairs), tuple((s - 1, t - 1) for s, t in pairs if s), by)
 
 

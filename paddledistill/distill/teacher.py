@@ -3,6 +3,7 @@ states and attention scores, which would fill gigabytes, from an inference engin
 
 import hashlib
 import logging
+import re
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.journal import Journal
 from paddledistill.models.base import Batch, Classifier
-from paddledistill.models.encoder import EncoderModel
+from paddledistill.models.encoder import EncoderClassifier, EncoderModel
 from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
 from paddledistill.progress import Watched
@@ -28,27 +29,53 @@ from paddledistill.training.evaluation import EVALUATION_BATCH, evaluating
 from paddledistill.training.feeding import to_batch
 
 _PART = 128  # batches between two saves
+_NUMBER = re.compile(r"(LABEL_)?\d+")  # what stands for a label that nobody has named
 
 logger = logging.getLogger(__name__)
 
 
-def load_teacher(path: str, task: Task) -> Classifier:
-    """A fine-tuned teacher for ``task``, in evaluation mode.
+def load_teacher(path: str, task: Task, max_seq_length: int | None, called: str = "teacher") -> Classifier:
+    """A fine-tuned model for ``task``, in evaluation mode; its outputs are in the order of the task's labels.
 
-    :raises UserError: if there is none at ``path``, or it was fine-tuned for another task or other labels.
+    :param max_seq_length: of the rows that it is to read; None for its own. :param called: what messages call it.
+    :raises UserError: if there is none at ``path``, or it was fine-tuned for another task or other labels, or for shorter rows.
     """
-    teacher = models.load(path)
-    known = teacher.info.name != "unknown"
-    if known and teacher.info.name != task.name:
+    model = models.load(path)
+    if isinstance(model, EncoderModel):
+        models.check_length(model, path, max_seq_length or model.max_seq_length, task.is_pair)
+    is_known = model.info.name != "unknown"
+    if is_known and model.info.name != task.name:
         raise UserError(
-            f"the teacher {path} was fine-tuned for {teacher.info.name}, not for {task.name}: fine-tune one with run_glue.py"
+            f"the {called} {path} was fine-tuned for {model.info.name}, not for {task.name}: give one that run_glue.py fine-tuned for it"
         )
-    if teacher.info.num_outputs != task.num_labels or (known and teacher.labels != task.labels):
+    if model.info.num_outputs != task.num_labels or (
+        model.labels != task.labels and (is_known or not _takes_order(model, task, path))
+    ):
         raise UserError(
-            f"the teacher {path} answers {teacher.labels or 'a score'}, but {task.name} has {task.labels or 'a score'}: "
-            "fine-tune one for this task"
+            f"the {called} {path} answers {model.labels or 'a score'}, but {task.name} has {task.labels or 'a score'}: "
+            "give one that was fine-tuned for this task"
         )
-    return teacher
+    return model
+
+
+def _takes_order(model: Classifier, task: Task, path: str) -> bool:
+    """Let the outputs of another tool's classifier come in the order of the task's labels: by their names, whatever their case, or,
+    where one of the two has numbers in place of names, as they come. Returns whether either can be."""
+    assert isinstance(model, EncoderClassifier) and model.labels and task.labels
+    numbers = {label.lower(): number for number, label in enumerate(task.labels)}
+    numbers |= {alias.lower(): numbers[label.lower()] for alias, label in task.label_aliases.items()}
+    output_of = {numbers.get(label.lower()): output for output, label in enumerate(model.labels)}
+    order = [output_of.get(number, -1) for number in range(task.num_labels)]
+    if -1 in order:
+        if not any(all(map(_NUMBER.fullmatch, labels)) for labels in (model.labels, task.labels)):
+            return False
+        order = list(range(task.num_labels))
+        logger.warning(
+            "%s calls its answers %s, %s %s: these are taken for the same, in this order",
+            path, ", ".join(model.labels), task.name, ", ".join(task.labels),
+        )  # fmt: skip
+    model.reorder(order, task.labels)
+    return True
 
 
 def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -> np.ndarray:
@@ -59,7 +86,9 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -
     :param teacher_digest: sha256 of the teacher's directory; with ``dataset.key`` it names the stored file.
     :param dataset: as the teacher encodes it.
     """
-    name = hashlib.sha256(f"{teacher_digest} {dataset.key}".encode()).hexdigest()[:32]
+    # The outputs of another tool's classifier come in the order of the task's labels, which its files do not tell.
+    order = f"{teacher.labels} " if teacher.info.name == "unknown" else ""
+    name = hashlib.sha256(f"{teacher_digest} {order}{dataset.key}".encode()).hexdigest()[:32]
     path = assets.cache_dir() / "logits" / f"{name}.npy"
     if parallel.agreed(path.is_file):
         logger.info("teacher logits of %d rows read back from %s", len(dataset), path)

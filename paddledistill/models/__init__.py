@@ -22,6 +22,8 @@ from paddledistill.models.encoder import (
     EncoderClassifier,
     EncoderModel,
     PlainEncoder,
+    check_length,
+    find_pretrained,
     freeze,
     identify,
     keep_layers,
@@ -46,6 +48,7 @@ __all__ = [
     "EncoderModel",
     "PlainEncoder",
     "TaskInfo",
+    "check_length",
     "freeze",
     "identify",
     "keep_layers",
@@ -65,7 +68,7 @@ def load(path: str | Path) -> Classifier:
     :param path: a run directory, a ``best_model`` directory, or any local PaddleNLP or Hugging Face classifier.
     :raises UserError: if nothing usable is there.
     """
-    directory = best_model(path)
+    directory = find_pretrained(str(path)) or best_model(path)
     is_bilstm = read_config(directory).get("model_type") == MODEL_TYPE
     model: Classifier = load_bilstm(directory) if is_bilstm else load_encoder_classifier(directory)
     model.eval()

@@ -1,6 +1,7 @@
 """BERT-like sequence classifiers of PaddleNLP: teachers, and TinyBERT students."""
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +19,9 @@ from paddledistill.errors import UserError
 from paddledistill.files import digest
 from paddledistill.models import kernels, transformer
 from paddledistill.models.base import Batch, Classifier, TaskInfo
-from paddledistill.models.families import FAMILIES, HEADS, Family, kind_of
+from paddledistill.models.families import FAMILIES, HEADS, Family, kind_of, part_of
 from paddledistill.models.paddlenlp import paddlenlp_transformers
-from paddledistill.models.weights import State, fill, read_config, read_state
+from paddledistill.models.weights import PADDLE_WEIGHTS, State, fill, read_config, read_state
 from paddledistill.tasks import Example
 from paddledistill.training.run_directory import best_model
 
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 # Tensors of a classifier that a pre-trained encoder may lack, or that only TinyBERT's own pre-training uses.
 _NEW = ("pooler.", "fit_dense")
+_LEAST_VOCABULARY = 0.9  # of the embeddings, whose number is often rounded up
 _MOST_USED_POSITIONS = 2  # that a family has before the first token
 _DROPOUTS = (
     "hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout", "classifier_dropout_prob", "dropout", "classfier_dropout"
@@ -122,6 +124,13 @@ class EncoderClassifier(EncoderModel):
         found = self.network(**self.inputs(batch))
         return found[0] if isinstance(found, tuple) else found
 
+    def reorder(self, order: Sequence[int], labels: tuple[str, ...]) -> None:
+        """Give what was output number ``order[i]`` as number i, and call the outputs ``labels``."""
+        head = [layer for layer in self.network.sublayers() if isinstance(layer, nn.Linear)][-1]
+        head.weight.set_value(head.weight.numpy()[:, order])
+        head.bias.set_value(head.bias.numpy()[order])
+        self.info = dataclasses.replace(self.info, labels=labels)
+
     def save(self, directory: Path) -> None:
         """Write a PaddleNLP-loadable directory."""
         labels = self.labels or ("score",)
@@ -156,8 +165,11 @@ def load_encoder_classifier(directory: Path) -> EncoderClassifier:
 
     :raises UserError: if the directory, its weights or its vocabulary are missing, damaged or do not fit each other.
     """
-    raw = read_config(directory)
-    info = TaskInfo.read(directory) or _foreign_info(raw)
+    info = TaskInfo.read(directory)
+    if info is None:
+        raw = read_config(directory)
+        with _described(directory):
+            info = _foreign_info(raw)
     return _build(directory, info, model_type=None)
 
 
@@ -189,15 +201,13 @@ def plain_encoder(source: str, model_type: str | None = None) -> PlainEncoder:
     """
     directory = find_pretrained(source)
     if directory is None:
-        kind = model_type or _kind_by_name(source)
-        tokenizer = download_tokenizer(source, kind)
-        with _explained(source):
-            network = FAMILIES[kind].model_class().from_pretrained(source)
+        family, config, tokenizer, directory = _fetch(source, model_type)
     else:
         family = FAMILIES[_kind(read_config(directory), directory, model_type)]
         config, tokenizer = _read_shape(directory, family, family, max_seq_length=1)
+    with _described(source):
         network = family.model_class()(config)
-        fill(network, _read_encoder(directory, family, config), directory, _NEW)
+    fill(network, _read_encoder(directory, family, config), Path(source), _NEW)
     model = PlainEncoder(
         network, tokenizer, TaskInfo("text", None, is_pair=True, max_seq_length=positions_of(network.config))
     )
@@ -245,12 +255,13 @@ def freeze(model: EncoderClassifier, layers: int, embeddings: bool) -> None:
 def find_pretrained(source: str) -> Path | None:
     """The directory of a local or embedded encoder; None if ``source`` can only be a PaddleNLP name.
 
-    A run directory means its best model.
+    A run directory means its best model. The path is absolute: PaddleNLP takes a relative one such as ``bert-base-uncased`` for a
+    name of its own.
 
     :raises UserError: for a path that does not exist.
     """
     if Path(source).is_dir():
-        return best_model(source)
+        return best_model(source).resolve()
     if source in assets.ASSETS:
         return assets.directory(source)
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
@@ -279,22 +290,64 @@ def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: 
         raise UserError(f"--model_type {model_type} does not fit {directory}, which holds a {kind} model")
     family, own = FAMILIES[kind], FAMILIES[model_type if pretrained and model_type else kind]
     config, tokenizer = _read_shape(directory, family, own, info.max_seq_length)
+    return _filled(directory, family, own, config, tokenizer, info, directory, pretrained)
+
+
+def _filled(
+    source: Path, family: Family, own: Family, config: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo, weights: Path,
+    pretrained: bool,
+) -> EncoderClassifier:  # fmt: skip
+    """A classifier of family ``own`` with what the directory ``weights`` holds of a ``family``; ``source`` is for messages."""
+    _check_room(tokenizer, info.max_seq_length, info.is_pair)
+    if len(tokenizer) < config.vocab_size * _LEAST_VOCABULARY:
+        logger.warning(
+            "%s: the vocabulary has only %d entries for %d embeddings: is it another model's?",
+            source, len(tokenizer), config.vocab_size,
+        )  # fmt: skip
     config.num_labels = info.num_outputs
-    network = own.classifier_class()(config)
-    state = _read_encoder(directory, family, config)
+    with _described(source):
+        network = own.classifier_class()(config)
+    state = _read_encoder(weights, family, config)
     heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
+    if not heads and not pretrained:
+        raise UserError(f"{source} is an encoder without a head: fine-tune it with run_glue.py first")
     inside = {f"{own.prefix}.{name}": tensor for name, tensor in state.items() if name not in heads}
     may_be_new = [f"{own.prefix}.{name}" for name in _NEW[0 if pretrained else 1 :]]
     # A head found in a pre-trained encoder was trained for something else.
-    fill(network, inside if pretrained else inside | heads, directory, (*may_be_new, *(HEADS if pretrained else ())))
+    fill(
+        network, inside if pretrained else inside | heads, source, (*may_be_new, *(HEADS if pretrained else ())),
+        lambda name: name if (weights / PADDLE_WEIGHTS).is_file() else _torch_name(name, family, own, config),
+    )  # fmt: skip
+    if part_of(network, f"{own.prefix}.pooler") is not None and not any(name.startswith("pooler.") for name in state):
+        logger.warning("%s has no pooler, which the head is on: a new one is drawn, as the head is", source)
     return EncoderClassifier(network, tokenizer, info)
+
+
+def _torch_name(name: str, family: Family, own: Family, config: Any) -> str:
+    """What a file of PyTorch's calls a tensor of a classifier."""
+    inside = name.removeprefix(f"{own.prefix}.")
+    called = family.torch_names(config).get(inside, inside)
+    return called if inside == name else f"{family.foreign_prefix or family.prefix}.{called}"
+
+
+@contextmanager
+def _described(source: str | Path) -> Iterator[None]:
+    """For what PaddleNLP makes of a configuration."""
+    try:
+        yield
+    except Exception as error:  # whatever an assertion, a missing attribute, a number that is none leads to
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+        raise UserError(
+            f"the configuration of {source} describes no model ({told}): copy its config.json again"
+        ) from error
 
 
 def _read_shape(
     directory: Path, family: Family, own: Family, max_seq_length: int
 ) -> tuple[Any, Tokenizer | SubwordTokenizer]:
     """Configuration, as ``own`` family's, and tokenizer of a directory that holds a model of ``family``."""
-    config = own.config_class().from_pretrained(str(directory))
+    with _described(directory):
+        config = own.config_class().from_pretrained(str(directory))
     config.use_cache = False  # for generating text; it costs two copies a layer
     tokenizer = read_tokenizer(directory, family.subwords)
     _check_sizes(directory, family, config, tokenizer, max_seq_length)
@@ -305,6 +358,21 @@ def _read_encoder(directory: Path, family: Family, config: Any) -> State:
     """All tensors, those of the encoder without its name before them."""
     prefixes = [family.prefix, family.foreign_prefix or family.prefix]
     return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
+
+
+def check_length(model: EncoderModel, source: str, max_seq_length: int, is_pair: bool = False) -> None:
+    """Whether an encoder from ``source`` has so many positions, and rows of that length hold text.
+
+    :raises UserError: if not.
+    """
+    _check_sizes(Path(source), model.family, model.config, model.tokenizer, max_seq_length)
+    _check_room(model.tokenizer, max_seq_length, is_pair)
+
+
+def _check_room(tokenizer: Tokenizer | SubwordTokenizer, max_seq_length: int, is_pair: bool) -> None:
+    least = tokenizer.layout.special(is_pair) + 1 + is_pair
+    if max_seq_length < least:
+        raise UserError(f"--max_seq_length {max_seq_length} leaves no room for text: choose at least {least}")
 
 
 def _check_sizes(
@@ -320,7 +388,7 @@ def _check_sizes(
     usable = positions - family.used_positions(tokenizer.pad_id)
     if positions > 0 and max_seq_length > usable:
         raise UserError(
-            f"max_seq_length {max_seq_length} is beyond the {usable} positions of {directory}: choose a smaller one"
+            f"--max_seq_length {max_seq_length} is beyond the {usable} positions of {directory}: choose a smaller one"
         )
 
 
@@ -359,17 +427,42 @@ def _foreign_info(raw: dict[str, Any]) -> TaskInfo:
 
 
 def _download(name: str, info: TaskInfo, model_type: str | None) -> EncoderClassifier:
-    kind = model_type or _kind_by_name(name)
+    family, config, tokenizer, weights = _fetch(name, model_type)
+    _check_sizes(Path(name), family, config, tokenizer, info.max_seq_length)
+    return _filled(Path(name), family, family, config, tokenizer, info, weights, pretrained=True)
+
+
+def _fetch(name: str, model_type: str | None) -> tuple[Family, Any, Tokenizer | SubwordTokenizer, Path]:
+    """Family, configuration and tokenizer of a PaddleNLP model name, and the directory to which PaddleNLP downloads its weights.
+
+    :raises UserError: if PaddleNLP cannot reach it, or it is of another family than ``model_type``.
+    """
+    kind = _listed_family(name)
+    if kind is None:
+        guess = model_type or _kind_by_name(name)
+        with _explained(name):
+            raw, _ = FAMILIES[guess].config_class().get_config_dict(name)
+        kind = _kind(raw, Path(name), guess)
+    if model_type not in (None, kind):
+        raise UserError(f"--model_type {model_type} does not fit {name}, which is a {kind} model")
+    family = FAMILIES[kind]
     tokenizer = download_tokenizer(name, kind)
     with _explained(name):
-        network = FAMILIES[kind].classifier_class().from_pretrained(name, num_labels=info.num_outputs)
-    _check_sizes(Path(name), FAMILIES[kind], network.config, tokenizer, info.max_seq_length)
-    return EncoderClassifier(network, tokenizer, info)
+        config = family.config_class().from_pretrained(name)
+        weights = family.classifier_class()._resolve_model_file_path(name, config=config)[0]
+    config.use_cache = False
+    return family, config, tokenizer, Path(weights).parent
 
 
 def _kind_by_name(name: str) -> str:
-    """The family that a PaddleNLP name tells, such as ``chinese-electra-base``."""
-    return next((kind for kind in FAMILIES if kind in name.lower().replace("-", "_")), "bert")
+    """The family under which PaddleNLP lists a name, or that the name tells, such as ``chinese-electra-base``."""
+    told = (kind for kind in FAMILIES if kind in name.lower().replace("-", "_"))
+    return _listed_family(name) or next(told, "bert")
+
+
+def _listed_family(name: str) -> str | None:
+    listed = (kind for kind, family in FAMILIES.items() if name in family.config_class().pretrained_init_configuration)
+    return next(listed, None)
 
 
 def download_tokenizer(name: str, kind: str | None = None) -> Tokenizer | SubwordTokenizer:

@@ -71,14 +71,23 @@ class Family:
             renamed[target] = np.ascontiguousarray(change)
         return renamed
 
+    def torch_names(self, config: Any) -> dict[str, str]:
+        """What PyTorch's files call the tensors of an encoder, by PaddleNLP's names; both without the encoder's prefix."""
+        return {one.target_name: one.source_name for one in self._mappings(config)}
+
     def _table(self, config: Any) -> Mapping[str, Callable[[str, np.ndarray], tuple[str, np.ndarray]]] | None:
         if self.mapping is None:
             return None
+        more = {"embeddings.task_type_embeddings.weight": _plain}  # of ERNIE, beside what it has in common with BERT
+        return more | {one.source_name: _by(one) for one in self._mappings(config)}
+
+    def _mappings(self, config: Any) -> list[Any]:
+        if self.mapping is None:
+            return []
         bare = copy.deepcopy(config)
         bare.architectures = [self.mapping]  # names without the prefix
-        known = getattr(paddlenlp_transformers(), self.mapping)._get_name_mappings(bare)
-        more = {"embeddings.task_type_embeddings.weight": _plain}  # of ERNIE, beside what it has in common with BERT
-        return more | {one.source_name: _by(one) for one in known}
+        found: list[Any] = getattr(paddlenlp_transformers(), self.mapping)._get_name_mappings(bare)
+        return found
 
     def embed(self, backbone: Any, batch: Batch) -> paddle.Tensor:
         """What the first layer reads, [batch, length, width]."""
@@ -124,7 +133,7 @@ def _plain(name: str, tensor: np.ndarray) -> tuple[str, np.ndarray]:
 
 # By the name that configurations and --model_type give it. In the order in which a name of PaddleNLP's is searched for them.
 FAMILIES = {
-    "tinybert": Family("TinyBert", "tinybert", tokenizer="TinyBertTokenizer"),
+    "tinybert": Family("TinyBert", "tinybert", "bert", tokenizer="TinyBertTokenizer"),
     "distilbert": Family(
         "DistilBert", "distilbert", mapping="DistilBertModel", tokenizer="DistilBertTokenizer", reads_segments=False
     ),

@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from paddledistill.errors import UserError
+from paddledistill.models import torch_file
 
 State = dict[str, np.ndarray]
 PADDLE_WEIGHTS, SAFE_WEIGHTS, TORCH_WEIGHTS = "model_state.pdparams", "model.safetensors", "pytorch_model.bin"
@@ -24,10 +25,15 @@ def read_config(directory: Path) -> dict[str, Any]:
     for path in (directory / name for name in CONFIGS):
         if path.is_file():
             try:
-                return json.loads(path.read_text(encoding="utf-8"))
+                content = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"{path} is not valid JSON ({error}): copy the model directory again") from None
-    raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}")
+            if not isinstance(content, dict):
+                raise UserError(f"{path} holds no JSON object: copy the model directory again")
+            return content
+    seeds = sorted(directory.glob("seed-*"))
+    hint = f"; it holds a run for each of several seeds: give one of them, such as {seeds[0]}" if seeds else ""
+    raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}{hint}")
 
 
 def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[[State], State]) -> State:
@@ -43,7 +49,14 @@ def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[
     state, by_torch = _read(path, readers[path.name])
     for prefix in prefixes:
         state = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items()}
-    return from_torch(state) if by_torch else state
+    return from_torch({_current(name): tensor for name, tensor in state.items()}) if by_torch else state
+
+
+def _current(name: str) -> str:
+    """What a tensor of PyTorch's is called today: the first BERTs, bert-base-uncased among them, keep TensorFlow's names of norms."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        name = name.removesuffix(old) + new if name.endswith(old) else name
+    return name
 
 
 def read_file(path: Path) -> State:
@@ -58,9 +71,20 @@ def read_file(path: Path) -> State:
 
 def _read(path: Path, reader: Callable[[Path], tuple[State, bool]]) -> tuple[State, bool]:
     try:
-        return reader(path)
+        state, by_torch = reader(path)
+        return {name: _single_precision(tensor) for name, tensor in state.items()}, by_torch
+    except UserError as error:
+        raise UserError(f"{path} {error}") from None
     except Exception as error:  # every reader has its own ways to say that the file is cut short
         raise UserError(f"{path} is damaged or cut short ({type(error).__name__}): copy or train it again") from error
+
+
+def _single_precision(tensor: np.ndarray) -> np.ndarray:
+    """Numbers of another precision as float32, which models here compute in; readers that know no bfloat16 give its bits."""
+    if tensor.dtype == np.uint16:
+        return (tensor.astype(np.uint32) << 16).view(np.float32)
+    is_number = tensor.dtype.kind in "fV"  # safetensors' bfloat16 is a V
+    return tensor.astype(np.float32, copy=False) if is_number else tensor
 
 
 def _read_paddle(path: Path) -> tuple[State, bool]:
@@ -77,14 +101,19 @@ def _read_safetensors(path: Path) -> tuple[State, bool]:
 
 
 def _read_torch(path: Path) -> tuple[State, bool]:
-    from paddlenlp.utils.serialization import load_torch
-
-    return {name: np.asarray(tensor) for name, tensor in load_torch(str(path)).items()}, True
+    return torch_file.read(path), True
 
 
-def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_be_new: tuple[str, ...] = ()) -> None:
+def fill(
+    network: nn.Layer,
+    state: Mapping[str, np.ndarray],
+    source: Path,
+    may_be_new: tuple[str, ...] = (),
+    called: Callable[[str], str] = str,
+) -> None:
     """Put ``state`` into ``network``; only names that start with one of ``may_be_new`` may keep their initial values.
 
+    :param called: what the file of ``source`` calls a tensor, for messages.
     :raises UserError: naming the tensors that are missing or of another shape.
     """
     own = network.state_dict()
@@ -93,7 +122,7 @@ def fill(network: nn.Layer, state: Mapping[str, np.ndarray], source: Path, may_b
     ]  # what is computed, such as ALBERT's position numbers, may be missing
     missing = [name for name in learnt if name not in state and not name.startswith(may_be_new or ("\0",))]
     if missing:
-        named = ", ".join(missing[:5]) + (", ..." if missing[5:] else "")
+        named = ", ".join(map(called, missing[:5])) + (", ..." if missing[5:] else "")
         raise UserError(
             f"{source} lacks {len(missing)} of {len(own)} tensors ({named}): not this kind of model, or damaged"
         )

@@ -13,7 +13,7 @@ from paddledistill.report.document import read_curves, thin
 from paddledistill.report.published import beside
 from paddledistill.tasks import Example, Task
 from paddledistill.training.evaluation import predict
-from paddledistill.training.run_directory import Result, RunDirectory, best_model
+from paddledistill.training.run_directory import RUN_FILE, Result, RunDirectory, best_model
 
 PAGE = "report.html"
 NO_CURVES: Mapping[str, Any] = {"loss": [], "score": []}
@@ -28,8 +28,9 @@ def conclude(
     published figures.
 
     :param rows: how many it trained on. :param dev: the labelled set that chose the best model.
-    :param system: the name under which figures are published; None where there can be none.
+    :param system: the name under which figures are published, or a path that ends in it; None where there can be none.
     """
+    run.content["system"] = system
     if parallel.is_main():
         best = models.load(run.path)
         analysis = analyse(predict(best, best.encode(dev)), dev, best.labels)
@@ -44,8 +45,19 @@ def conclude(
         write_page(run.path / PAGE, best, result.metrics, analysis, about, task.best_metric, len(dev), curves)
         logger.info(in_words(analysis))
     run.finish(result, rows=rows)
-    for line in beside(system, task.name, result.metrics) if system else ():
+    tell_published(system, task, result.metrics, run.content["arguments"].get("limit_dev"))
+
+
+def tell_published(system: str | None, task: Task, metrics: Mapping[str, float], limit_dev: int | None) -> None:
+    """Published figures beside those of a model, unless these are of a part of the dev set."""
+    for line in beside(system, task.name, metrics) if system and not limit_dev else ():
         logger.info(line)
+
+
+def system_of(path: str) -> str | None:
+    """The name under which figures of a fine-tuned model may be published: what its run says, or its own."""
+    file = best_model(path).resolve().parent / RUN_FILE
+    return read_json(file).get("system") if file.is_file() else path
 
 
 def write_page(

@@ -1,6 +1,7 @@
 """Optimizers and learning-rate schedules."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,12 @@ from paddledistill.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-OPTIMIZERS = ("adamw", "adam", "adadelta")
-
 
 @dataclass(frozen=True)
 class Optimization:
     """How weights move.
 
+    ``optimizer``: of :data:`OPTIMIZERS`; ``weight_decay`` and ``adam_epsilon`` are AdamW's alone.
     ``warmup_steps`` above 0 beats ``warmup_proportion``; without decay the rate stays constant after the warm-up.
     ``max_grad_norm``: gradients are scaled down to it where they are longer, all weights together.
     """
@@ -44,31 +44,37 @@ def learning_rate(settings: Optimization, step: int, total_steps: int) -> float:
 
 
 def build(settings: Optimization, model: nn.Layer) -> Any:
-    """A Paddle optimizer; weight decay spares biases and norms. The loop sets its rate before each step."""
-    weights = [weight for weight in model.parameters() if not weight.stop_gradient]
-    clip = settings.max_grad_norm and nn.ClipGradByGlobalNorm(settings.max_grad_norm)
-    if settings.optimizer == "adadelta":
-        return paddle.optimizer.Adadelta(
-            settings.learning_rate,
-            epsilon=1e-6,
-            rho=0.95,
-            parameters=weights,
-            weight_decay=settings.weight_decay or None,
-            grad_clip=clip,
-        )
-    if settings.optimizer == "adam":
-        return paddle.optimizer.Adam(
-            settings.learning_rate, parameters=weights, weight_decay=settings.weight_decay or None, grad_clip=clip
-        )
+    """A Paddle optimizer, whose rate the loop sets before each step.
+
+    :raises KeyError: if it is none of :data:`OPTIMIZERS`.
+    """
+    return OPTIMIZERS[settings.optimizer](
+        settings,
+        model,
+        learning_rate=settings.learning_rate,
+        parameters=[weight for weight in model.parameters() if not weight.stop_gradient],
+        grad_clip=settings.max_grad_norm and nn.ClipGradByGlobalNorm(settings.max_grad_norm),
+    )
+
+
+def _adamw(settings: Optimization, model: nn.Layer, **common: Any) -> Any:
+    """Its weight decay spares biases and norms."""
     decayed = {
         parameter.name
         for name, parameter in model.named_parameters()
         if not any(part in name for part in ("bias", "norm"))
     }
     return paddle.optimizer.AdamW(
-        settings.learning_rate, beta1=0.9, beta2=0.999, epsilon=settings.adam_epsilon, parameters=weights,
-        weight_decay=settings.weight_decay, apply_decay_param_fun=decayed.__contains__, grad_clip=clip,
+        beta1=0.9, beta2=0.999, epsilon=settings.adam_epsilon, weight_decay=settings.weight_decay,
+        apply_decay_param_fun=decayed.__contains__, **common,
     )  # fmt: skip
+
+
+OPTIMIZERS: dict[str, Callable[..., Any]] = {
+    "adamw": _adamw,
+    "adam": lambda settings, model, **common: paddle.optimizer.Adam(**common),
+    "adadelta": lambda settings, model, **common: paddle.optimizer.Adadelta(epsilon=1e-6, rho=0.95, **common),
+}
 
 
 def state_by_structure(optimizer: Any, model: nn.Layer) -> dict[str, Any]:

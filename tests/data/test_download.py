@@ -5,7 +5,7 @@ import io
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -101,25 +101,51 @@ def test_a_damaged_file_is_replaced(server: Server, tmp_path: Path) -> None:
 
 def test_no_network(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot download http://127\.0\.0\.1:9/a \(.*\)$"):
+        download.fetch("http://127.0.0.1:9/a", tmp_path / "folder" / "a", MD5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network_and_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(CONTENT[:10])
+    with pytest.raises(UserError, match=rf"cannot download .*; {tmp_path}/a, which is there, is damaged"):
         download.fetch("http://127.0.0.1:9/a", tmp_path / "a", MD5)
+    assert (tmp_path / "a").read_bytes() == CONTENT[:10]
 
 
-def test_a_task_of_glue(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Broken off, gone on with, unpacked by PaddleNLP into its own cache, read."""
+@pytest.fixture
+def glue_server(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, dict[str, str]], None]:
+    """Lets PaddleNLP, whose cache is empty, find a task's files on the server."""
     from paddlenlp.datasets import glue
 
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        for split in ("train", "dev", "test"):
-            file.writestr(f"SST-2/{split}.tsv", f"sentence\tlabel\nof {split}\t1\n")
-    server.content, server.at_most = archive.getvalue(), 50
-    content = glue.Glue.BUILDER_CONFIGS["sst-2"]
-    monkeypatch.setitem(content, "url", server.url)
-    monkeypatch.setitem(content, "md5", hashlib.md5(server.content).hexdigest())
-    monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
-    monkeypatch.setattr(glue, "DATA_HOME", str(tmp_path / "datasets"))
+    def offer(name: str, files: dict[str, str]) -> None:
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w") as file:
+            for path, text in files.items():
+                file.writestr(path, text)
+        server.content = archive.getvalue()
+        content = glue.Glue.BUILDER_CONFIGS[name]
+        monkeypatch.setitem(content, "url", server.url)
+        monkeypatch.setitem(content, "md5", hashlib.md5(server.content).hexdigest())
+        monkeypatch.setenv("PPNLP_HOME", str(tmp_path))
+        monkeypatch.setattr(glue, "DATA_HOME", str(tmp_path / "datasets"))
+
+    return offer
+
+
+def test_a_task_of_glue(server: Server, glue_server: Callable[[str, dict[str, str]], None]) -> None:
+    """Broken off, gone on with, unpacked by PaddleNLP into its own cache, read."""
+    glue_server("sst-2", {f"SST-2/{split}.tsv": f"sentence\tlabel\nof {split}\t1\n" for split in TASKS["sst-2"].files})
+    server.at_most = 50
     with pytest.raises(UserError, match=r"no dev file for sst-2: tried .*, then a download \(.*broke off after 50 of"):
         reading.load_split(TASKS["sst-2"], "dev")
     assert reading.load_split(TASKS["sst-2"], "dev") == [Example("of dev", None, 1)]
     assert reading.load_split(TASKS["sst-2"], "train") == [Example("of train", None, 1)]
     assert server.asked == [None, "bytes=50-"]
+
+
+def test_both_dev_sets_of_mnli_after_a_download(glue_server: Callable[[str, dict[str, str]], None]) -> None:
+    rows = "sentence1\tsentence2\tgold_label\na b\tc d\tneutral\n"
+    glue_server("mnli", {f"MNLI/{file}": rows for file in TASKS["mnli"].files.values()})
+    assert list(reading.load_dev_sets(TASKS["mnli"])) == ["dev", "dev_mismatched"]

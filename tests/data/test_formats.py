@@ -59,6 +59,15 @@ def test_json_lines_hold_texts_and_numbers_in_any_order(tmp_path: Path) -> None:
     ]
 
 
+def test_other_keys_of_json_lines_hold_anything(tmp_path: Path) -> None:
+    own_task(tmp_path, ".jsonl")
+    lines = [{"text": "a", "mood": "sad", "tags": ["x"]}, {"text": "b", "mood": "glad", "note": None}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    task = get_task("moods", tmp_path)
+    assert reading.load_split(task, "train", tmp_path) == [Example("a", None, 0), Example("b", None, 1)]
+    assert tables.read_table(tmp_path / "train.jsonl", task).rows == [["a", "sad", '["x"]'], ["b", "glad", ""]]
+
+
 @pytest.mark.parametrize(
     ("kind", "content", "message"),
     [
@@ -74,6 +83,8 @@ def test_json_lines_hold_texts_and_numbers_in_any_order(tmp_path: Path) -> None:
             r"train\.jsonl:2: 'mood' is not a key of every line",
         ),
         (".jsonl", '{"text": ["a"], "mood": "sad"}\n', r"train\.jsonl:1: 'text' holds \[\"a\"\]: it must be a text"),
+        (".csv", "text\nfine\n", r"no column 'mood': moods needs it; there are text; train and dev sets need labels$"),
+        (".csv", "text,mood\nfine,\n", r"train\.csv:2: the label is empty"),
         (".jsonl", '{"text": null, "mood": "sad"}\n', r"train\.jsonl:2?1?: the text in column 'text' is empty"),
         (".jsonl", "\n", r"train\.jsonl: is empty"),
     ],

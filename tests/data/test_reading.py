@@ -133,6 +133,8 @@ class TestFinding:
             UserError, match=r"data directory .*nowhere does not exist: give .* that holds SST-2/dev\.tsv"
         ):
             reading.load_split(SST2, "dev", tmp_path / "nowhere")
+        with pytest.raises(UserError, match=r"data directory .*dev\.tsv is a file: give the directory"):
+            reading.load_split(SST2, "dev", glue_dir / "SST-2" / "dev.tsv")
         (glue_dir / "SST-2" / "dev.tsv").unlink()
         # A directory that was given is the only one looked at: a typo must not train on other data.
         with pytest.raises(UserError, match=r"no dev file for sst-2: tried .*SST-2/dev\.tsv, .*glue/dev\.tsv$"):
@@ -141,6 +143,13 @@ class TestFinding:
             reading.load_training(SST2, glue_dir, augmented=True)
         with pytest.raises(UserError, match="sst-2 has no split 'validation': it has train, dev, test"):
             reading.load_split(SST2, "validation", glue_dir)
+
+    def test_a_label_without_rows_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+        write(tmp_path / "task.yaml", "text_columns: [text]\nlabel_column: mood\nlabels: [sad, glad, angry]\n")
+        write(tmp_path / "train.tsv", "mood\ttext\nglad\thow nice\nsad\thow sad\n")
+        write(tmp_path / "dev.tsv", "text\tmood\nas bad as it gets\tsad\n")
+        reading.load_training(get_task("moods", tmp_path), tmp_path)
+        assert caplog.messages == ["moods train: no row has the label angry"]
 
     def test_own_task(self, tmp_path: Path):
         write(tmp_path / "task.yaml", "text_columns: [text]\nlabel_column: mood\nlabels: [sad, glad]\n")

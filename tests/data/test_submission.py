@@ -1,6 +1,7 @@
 """Answers for the GLUE server: official names of files and labels, the ids of the rows, one zip."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,7 @@ def test_one_zip_holds_all_tasks(glue_dir: Path, tmp_path: Path) -> None:
     for split, examples in submission.test_sets(mnli, glue_dir).items():
         submission.write(mnli, split, np.eye(3)[[2] * len(examples)], tmp_path, glue_dir)
     rows = len(submission.test_sets(sts, glue_dir)["test"])
+    (tmp_path / "notes.tsv").write_text("not for the server")
     path = submission.write(sts, "test", np.linspace(-1, 6, rows)[:, None], tmp_path, glue_dir)
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["MNLI-m.tsv", "MNLI-mm.tsv", "STS-B.tsv"]
@@ -52,3 +54,19 @@ def test_a_test_set_that_is_not_whole_is_refused(glue_dir: Path) -> None:
     file.unlink()
     with pytest.raises(UserError, match="no test file for qqp"):
         submission.test_sets(get_task("QQP"), glue_dir)
+
+
+def test_scores_of_other_tasks_stay_as_they_are(glue_dir: Path, tmp_path: Path) -> None:
+    task = replace(get_task("STS-B"), name="ratings")
+    rows = len(submission.test_sets(task, glue_dir)["test"])
+    submission.write(task, "test", np.linspace(-4, 40, rows)[:, None], tmp_path, glue_dir)
+    scores = [line.split("\t")[1] for line in (tmp_path / "STS-B.tsv").read_text().splitlines()[1:]]
+    assert (scores[0], scores[-1]) == ("-4.000", "40.000")
+
+
+def test_where_answers_cannot_go(tmp_path: Path) -> None:
+    submission.check_directory(tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"answers cannot go to .*file/folder: .*file is a file"):
+        submission.check_directory(tmp_path / "file" / "folder")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paddledistill.distill.layer_maps import layer_map
+from paddledistill.distill.layer_maps import check_weights, layer_map
 from paddledistill.errors import UserError
 
 
@@ -40,6 +40,19 @@ def test_last_and_explicit() -> None:
 def test_what_does_not_fit_is_refused(spec: str) -> None:
     with pytest.raises(UserError, match="layer"):
         layer_map(spec, 3, 6)
+
+
+@pytest.mark.parametrize(
+    ("spec", "embedding", "hidden", "attention"),
+    [("1:2,2:4", 1, 0, 0), ("last", 1, 0, 0), ("0:0", 0, 1, 1), ("uniform", 0, 0, 0)],
+)
+def test_a_map_whose_weights_leave_nothing_is_refused(
+    spec: str, embedding: float, hidden: float, attention: float
+) -> None:
+    """Such a run used to succeed with a loss of 0."""
+    with pytest.raises(UserError, match=f"--layer_map {spec} with .* leaves nothing to compare: raise"):
+        check_weights(spec, embedding, hidden, attention)
+    check_weights(spec, 1 - embedding, 1 - hidden, 1 - attention)
 
 
 def test_uniform_refuses_a_shallower_teacher() -> None:

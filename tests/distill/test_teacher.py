@@ -1,5 +1,7 @@
 """The teacher's stored logits: right, computed once, and keyed on all that shapes them; its states by an inference engine."""
 
+import json
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -129,16 +131,62 @@ def test_a_failure_half_way_leaves_nothing(tiny_bert: Path, monkeypatch: pytest.
 
 def test_teachers_that_do_not_fit(tiny_bert: Path, tiny_vocab: Path, tmp_path: Path) -> None:
     sst, mnli, sts = get_task("SST-2"), get_task("MNLI"), get_task("STS-B")
-    assert load_teacher(str(tiny_bert), sst).training is False
+    assert load_teacher(str(tiny_bert), sst, 32).training is False
     with pytest.raises(UserError, match=r"answers .*, but mnli has \('contradiction', 'entailment', 'neutral'\)"):
-        load_teacher(str(tiny_bert), mnli)
+        load_teacher(str(tiny_bert), mnli, 32)
     with pytest.raises(UserError, match="but sts-b has a score"):
-        load_teacher(str(tiny_bert), sts)
+        load_teacher(str(tiny_bert), sts, 32)
     own = models.new_bilstm(BiLSTMConfig(4, 4), Tokenizer.from_vocab(tiny_vocab), TaskInfo.of(sst, 32))
     own.save(tmp_path)
-    assert load_teacher(str(tmp_path), sst).labels == sst.labels
+    assert load_teacher(str(tmp_path), sst, 32).labels == sst.labels
     with pytest.raises(UserError, match="was fine-tuned for sst-2, not for cola"):
-        load_teacher(str(tmp_path), get_task("CoLA"))
+        load_teacher(str(tmp_path), get_task("CoLA"), 32)
+
+
+def foreign(fixture_dir: Path, kind: str, target: Path, labels: list[str]) -> tuple[str, list[Example], np.ndarray]:
+    """A classifier of another tool, what it calls its outputs, texts, and its logits in its own order."""
+    directory = Path(shutil.copytree(fixture_dir / "huggingface" / kind, target / "foreign"))
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(labels))}))
+    answers = json.loads((directory / "answers.json").read_text())
+    return str(directory), [Example(a, b, 0) for a, b in answers["pairs"]], np.array(answers["logits"])
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "electra", "ernie", "roberta", "albert", "xlnet"])
+def test_outputs_of_another_tool_come_in_the_order_of_the_task(kind: str, fixture_dir: Path, tmp_path: Path) -> None:
+    path, examples, logits = foreign(fixture_dir, kind, tmp_path, ["ENTAILMENT", "Neutral", "contradiction"])
+    teacher = load_teacher(path, get_task("MNLI"), 60)
+    assert teacher.labels == get_task("MNLI").labels
+    np.testing.assert_allclose(predict(teacher, teacher.encode(examples, 60)), logits[:, [2, 0, 1]], atol=2e-5)
+    own = models.load(path)
+    dataset = own.encode(examples, 60)
+    assert not np.allclose(teacher_logits(own, "d", dataset), teacher_logits(teacher, "d", dataset))
+
+
+def test_outputs_without_names_are_taken_in_their_order(
+    fixture_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, examples, logits = foreign(fixture_dir, "bert", tmp_path, ["LABEL_0", "LABEL_1", "LABEL_2"])
+    teacher = load_teacher(path, get_task("MNLI"), 60)
+    np.testing.assert_allclose(predict(teacher, teacher.encode(examples, 60)), logits, atol=2e-5)
+    assert caplog.messages == [
+        f"{path} calls its answers LABEL_0, LABEL_1, LABEL_2, mnli contradiction, entailment, neutral: "
+        "these are taken for the same, in this order"
+    ]
+
+
+def test_outputs_of_other_names_are_refused(fixture_dir: Path, tmp_path: Path) -> None:
+    path, _, _ = foreign(fixture_dir, "bert", tmp_path, ["negative", "neutral", "positive"])
+    with pytest.raises(UserError, match=r"answers \('negative', 'neutral', 'positive'\), but mnli has"):
+        load_teacher(path, get_task("MNLI"), 60)
+
+
+def test_rows_longer_than_a_teacher_reads_are_refused(tiny_bert: Path) -> None:
+    """They used to end in a traceback of Paddle's, once the first long row was read."""
+    with pytest.raises(
+        UserError, match=r"--max_seq_length 513 is beyond the 512 positions of .*: choose a smaller one"
+    ):
+        load_teacher(str(tiny_bert), get_task("SST-2"), 513)
 
 
 @pytest.mark.parametrize("name", ["2i+1", "1:4,2:2"])

@@ -1,6 +1,7 @@
 """Loading encoders from every kind of directory, making students of them, and what is refused."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -115,6 +116,26 @@ def test_hugging_face_directory(tiny_bert: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_a_name_of_paddlenlp(tiny_bert: Path, tmp_path: Path) -> None:
+    """As if PaddleNLP had downloaded it: what is in its cache it does not ask for."""
+    target = Path(os.environ["PPNLP_HOME"]) / "models" / "acme" / "tiny"
+    shutil.copytree(tiny_bert, target)
+    for name in ("added_tokens.json", "chat_template.json"):
+        (target / name).write_text("{}")
+    model = models.new_encoder_classifier("acme/tiny", INFO)
+    original = models.new_encoder_classifier(str(tiny_bert), INFO)
+    for name, tensor in original.backbone.state_dict().items():
+        np.testing.assert_array_equal(model.backbone.state_dict()[name].numpy(), tensor.numpy())
+    assert models.plain_encoder("acme/tiny").description == "bert 4x16"
+    with pytest.raises(UserError, match="--model_type electra does not fit acme/tiny, which is a bert model"):
+        models.new_encoder_classifier("acme/tiny", INFO, "electra")
+    weights = target / "model_state.pdparams"
+    tensors = paddle.load(str(weights))
+    paddle.save({name: tensor for name, tensor in tensors.items() if "layers.2.linear1" not in name}, str(weights))
+    with pytest.raises(UserError, match=r"^acme/tiny lacks 2 of \d+ tensors \(bert.encoder.layers.2.linear1.weight"):
+        models.new_encoder_classifier("acme/tiny", INFO)
+
+
 def test_bare_hugging_face_encoder_gets_a_new_head(tiny_bert: Path, tmp_path: Path) -> None:
     source = hugging_face(tiny_bert, tmp_path / "hf", prefix="", drop="classifier")
     model = models.new_encoder_classifier(str(source), INFO)
@@ -131,9 +152,19 @@ def test_bare_hugging_face_encoder_gets_a_new_head(tiny_bert: Path, tmp_path: Pa
     assert logits(model).shape == (2, 3)
 
 
+def test_a_directory_named_like_a_model_of_paddlenlp(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PaddleNLP takes the relative path for its own model, which has 12 layers."""
+    shutil.copytree(tiny_bert, tmp_path / "bert-base-uncased")
+    monkeypatch.chdir(tmp_path)
+    assert models.new_encoder_classifier("bert-base-uncased", INFO).description == "bert 4x16"
+    assert models.load("bert-base-uncased").description == "bert 4x16"
+
+
 def test_missing_tensors_are_named(tiny_bert: Path, tmp_path: Path) -> None:
     source = hugging_face(tiny_bert, tmp_path / "hf", drop="layer.2.intermediate")
-    with pytest.raises(UserError, match=r"lacks 2 of \d+ tensors \(bert.encoder.layers.2.linear1.weight"):
+    with pytest.raises(UserError, match=r"lacks 2 of \d+ tensors \(bert.encoder.layer.2.intermediate.dense.weight"):
         models.load(source)
 
 
@@ -190,6 +221,8 @@ def test_bert_weights_as_a_tinybert(tiny_bert: Path) -> None:
 
 
 def test_what_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--max_seq_length 4 leaves no room for text: choose at least 5"):
+        models.new_encoder_classifier(str(tiny_bert), TaskInfo("mnli", INFO.labels, is_pair=True, max_seq_length=4))
     with pytest.raises(UserError, match=r"no directory .*gone"):
         models.load(tmp_path / "gone")
     with pytest.raises(UserError, match="is not a model directory: it has no config.json"):
@@ -214,6 +247,23 @@ def test_what_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
     (broken / "config.json").write_text('{"model_type": ')
     with pytest.raises(UserError, match=r"config.json is not valid JSON"):
         models.load(broken)
+    (broken / "config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config.json holds no JSON object"):
+        models.load(broken)
+    (tmp_path / "seed-1").mkdir()
+    with pytest.raises(
+        UserError, match=r"it holds a run for each of several seeds: give one of them, such as .*seed-1$"
+    ):
+        models.load(tmp_path)
+    models.plain_encoder(str(tiny_bert)).save(tmp_path / "seed-1")
+    with pytest.raises(UserError, match="seed-1 is an encoder without a head: fine-tune it"):
+        models.load(tmp_path / "seed-1")
+
+
+@pytest.mark.assets("minilm-l6")
+def test_the_embedded_encoder_is_no_classifier() -> None:
+    with pytest.raises(UserError, match="is an encoder without a head"):
+        models.load("minilm-l6")
 
 
 @pytest.mark.parametrize(("layers", "embeddings"), [(0, False), (0, True), (2, False)])

@@ -51,6 +51,32 @@ def test_the_answers_are_those_of_transformers(kind: str, hugging_face: Path) ->
     np.testing.assert_allclose(logits(model, examples), expected["logits"], atol=2e-5)
 
 
+def test_norms_as_the_first_berts_name_them(hugging_face: Path) -> None:
+    """bert-base-uncased of the Hugging Face hub, for one."""
+    examples, expected = answers(hugging_face / "bert")
+    path = hugging_face / "bert" / "model.safetensors"
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    tensors = {
+        name.replace(last, old.get(last, last)): tensor
+        for name, tensor in load_file(path).items()
+        for last in [".".join(name.split(".")[-2:])]
+    }
+    assert sum(name.endswith((".gamma", ".beta")) for name in tensors) == 14
+    save_file(tensors, path, metadata={"format": "pt"})
+    np.testing.assert_allclose(logits(models.load(path.parent), examples), expected["logits"], atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_weights_of_half_precision(kind: str, hugging_face: Path) -> None:
+    examples, _ = answers(hugging_face / "bert")
+    path = hugging_face / "bert" / "model.safetensors"
+    halves = {name: tensor.astype(np.dtype(kind)) for name, tensor in load_file(path).items()}
+    save_file({name: tensor.astype(np.float32) for name, tensor in halves.items()}, path, metadata={"format": "pt"})
+    expected = logits(models.load(path.parent), examples)
+    save_file(halves, path, metadata={"format": "pt"})
+    np.testing.assert_array_equal(logits(models.load(path.parent), examples), expected)
+
+
 @pytest.fixture
 def ernie_m(hugging_face: Path, tmp_path: Path) -> Path:
     """As PaddleNLP saves it: transformers no longer has this family."""
@@ -76,10 +102,18 @@ def ernie_m(hugging_face: Path, tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture(params=[*FOREIGN, "ernie_m"])
+@pytest.fixture
+def tinybert(hugging_face: Path, tmp_path: Path) -> Path:
+    """As PaddleNLP saves it, of a BERT's weights."""
+    (tmp_path / "tinybert").mkdir()
+    models.new_encoder_classifier(str(hugging_face / "bert"), INFO, "tinybert").save(tmp_path / "tinybert")
+    return tmp_path / "tinybert"
+
+
+@pytest.fixture(params=[*FOREIGN, "ernie_m", "tinybert"])
 def directory(request: pytest.FixtureRequest, hugging_face: Path) -> Path:
     """A directory of each family."""
-    return request.getfixturevalue("ernie_m") if request.param == "ernie_m" else hugging_face / request.param
+    return hugging_face / request.param if request.param in FOREIGN else request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -188,12 +222,11 @@ def test_a_teacher_of_logits_and_of_states(directory: Path, examples: list[Examp
     if directory.name == "xlnet":
         with pytest.raises(UserError, match="attention scores of XLNet cannot be had: take --attention_weight 0"):
             objectives.check_comparable(teacher, teacher, layer_map("last", 3, 3))
-    if directory.name in ("xlnet", "albert"):
-        return
-    student = models.new_encoder_classifier(str(directory), INFO, layers=[0, 2], dropout=0.0)
-    layers = layer_map("0:0,1:1,2:3", 2, 3)
+    kept = None if directory.name == "albert" else [0, 2]  # whose layers are one
+    student = models.new_encoder_classifier(str(directory), INFO, layers=kept, dropout=0.0)
+    layers = layer_map("0:0,1:1,2:3", student.num_layers, 3).weighed(1, 1, attention=directory.name != "xlnet")
     terms = objectives.intermediate(student, teacher, layers)(to_batch(dataset.batch(range(3))))
-    assert all(np.isfinite(float(term)) for term in terms.values())
+    assert {"hidden_1", "hidden_2"} < set(terms) and all(np.isfinite(float(term)) for term in terms.values())
     assert float(terms["hidden_0"]) == pytest.approx(0, abs=1e-10)  # the same embeddings
 
 
@@ -235,13 +268,56 @@ def test_missing_tensors_are_named(hugging_face: Path) -> None:
     tensors = load_file(path)
     del tensors["roberta.encoder.layer.1.output.dense.weight"], tensors["classifier.dense.bias"]
     save_file(tensors, path, metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 2 of .*layers\.1\.linear2\.weight, classifier\.dense\.bias"):
+    with pytest.raises(
+        UserError, match=r"lacks 2 of .*\(roberta\.encoder\.layer\.1\.output\.dense\.weight, classifier\.dense\.bias\)"
+    ):
         models.load(path.parent)
 
 
 def test_another_family_than_asked_for(hugging_face: Path) -> None:
     with pytest.raises(UserError, match="--model_type electra does not fit .*, which holds a roberta model"):
         models.new_encoder_classifier(str(hugging_face / "roberta"), INFO, model_type="electra")
+    with pytest.raises(UserError, match="--model_type electra does not fit hfl/rbt3, which is a roberta model"):
+        models.new_encoder_classifier("hfl/rbt3", INFO, model_type="electra")
+
+
+def test_a_bert_that_does_not_say_so_as_a_tinybert(hugging_face: Path) -> None:
+    path = hugging_face / "bert" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({name: config[name] for name in config if name not in ("model_type", "architectures")}))
+    assert models.new_encoder_classifier(str(path.parent), INFO, "tinybert").description == "tinybert 3x8"
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_pooler_that_is_missing_is_told(kind: str, hugging_face: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models.new_encoder_classifier(str(hugging_face / kind), INFO)
+    assert caplog.messages == []
+    path = hugging_face / kind / "model.safetensors"
+    tensors = load_file(path)
+    kept = {name: tensor for name, tensor in tensors.items() if "pooler" not in name}
+    save_file(kept, path, metadata={"format": "pt"})
+    models.new_encoder_classifier(str(hugging_face / kind), INFO)
+    assert len([message for message in caplog.messages if "has no pooler" in message]) == (len(kept) < len(tensors))
+
+
+def test_a_vocabulary_that_is_much_too_small_is_told(hugging_face: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = hugging_face / "bert" / "vocab.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:400]))
+    models.new_encoder_classifier(str(path.parent), INFO)
+    assert caplog.messages == [
+        f"{path.parent}: the vocabulary has only 400 entries for 790 embeddings: is it another model's?"
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_attention_heads": 3}, {"hidden_act": "nothing"}, {"id2label": {"a": "x"}}, {"id2label": ["x", "y"]}],
+)
+def test_a_configuration_that_describes_no_model(changes: dict[str, object], hugging_face: Path) -> None:
+    path = hugging_face / "bert" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(UserError, match=r"the configuration of .*bert describes no model \(\w+Error: .*\): copy"):
+        models.load(path.parent)
 
 
 def test_positions_before_the_first_token_are_not_counted(hugging_face: Path) -> None:

@@ -122,7 +122,7 @@ def test_it_learns_words_and_can_augment(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--embedding_weight", 0, "--hidden_weight", 0, "--attention_weight", 0], "all weights are 0"),
+        (["--layer_map", "last", "--hidden_weight", 0, "--attention_weight", 0], "leaves nothing to compare"),
         (["--num_attention_heads", 3], "3 attention heads do not divide a hidden size of 8"),
         (["--max_seq_length", 600], "--max_seq_length 600 is beyond the 512 positions"),
         (["--max_seq_length", 4], "--max_seq_length 4 leaves no room for two texts in a row: give at least 5"),

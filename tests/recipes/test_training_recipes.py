@@ -138,9 +138,9 @@ def test_a_narrower_student_with_other_heads(
     assert "hidden_0" not in first
     assert {"soft", "supervised"} <= second
     assert models.load(tmp_path / "run").config.hidden_size == 8
-    nothing = ["--embedding_weight", 0, "--hidden_weight", 0, "--attention_weight", 0]
+    nothing = ["--layer_map", "1:2,2:4", "--hidden_weight", 0, "--attention_weight", 0]
     refused = run_recipe(TASK_DISTILL, *common, *nothing, "--output_dir", tmp_path / "nothing")
-    assert "all weights of the intermediate stage are 0" in one_line(refused)
+    assert "leaves nothing to compare" in one_line(refused)
 
 
 def test_the_teachers_logits_are_computed_once(
@@ -611,6 +611,7 @@ def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Pat
     flags = ["--model_name_or_path", tiny_bert, "--task_name", "SST-2", "--glue_dir", glue, *QUICK, "--max_steps", 3]
     flags += ["--seeds", "1,2", "--label_smoothing", 0.1, "--max_grad_norm", 1, "--gradient_accumulation_steps", 2]
     flags += ["--freeze_layers", 1, "--early_stopping_patience", 5, "--output_dir", tmp_path / "runs"]
+    flags += ["--learning_rate", 1e-12]  # so that heads stay as they were drawn
     first = run_recipe(RUN_GLUE, *flags, check=True)
     runs = [json.loads((tmp_path / "runs" / f"seed-{seed}" / "run.json").read_text()) for seed in (1, 2)]
     assert [run["seed"] for run in runs] == [1, 2]
@@ -619,6 +620,8 @@ def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Pat
     assert first.stdout.splitlines()[0] == "best models on dev, seeds 1, 2"
     losses = [[line["loss"] for line in read_metrics(tmp_path / "runs" / f"seed-{seed}")] for seed in (1, 2)]
     assert losses[0] != losses[1]
+    heads = [models.load(tmp_path / "runs" / f"seed-{seed}").network.classifier.weight.numpy() for seed in (1, 2)]
+    assert np.abs(heads[0] - heads[1]).max() > 1e-3
     again = run_recipe(RUN_GLUE, *flags, "--seeds", "1,2,3", "--resume", check=True)
     assert again.stderr.count("already done") == 2
     assert again.stdout.splitlines()[0] == "best models on dev, seeds 1, 2, 3"
@@ -639,18 +642,12 @@ def test_a_run_says_where_its_best_model_errs(teacher: Path, run_recipe: Run, gl
     right = sum(analysis["confusion"][number][number] for number in range(2))
     assert metrics["accuracy"] == pytest.approx(right / 12)
     assert len(analysis["worst"]) == 12 - right
-    flags = [
-        "--do_eval",
-        "--do_predict",
-        "--model_name_or_path",
-        teacher,
-        "--task_name",
-        "SST-2",
-        "--glue_dir",
-        glue,
-        *QUICK,
-    ]
+    flags = ["--do_eval", "--do_predict", "--model_name_or_path", teacher, "--task_name", "SST-2", "--glue_dir", glue]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.html").write_text("of the run")
     done = run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out", check=True)
+    assert (tmp_path / "out" / "report.html").read_text() == "of the run"
+    assert "worst errors" in (tmp_path / "out" / "evaluation.html").read_text()
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert found["analysis"]["confusion"] == analysis["confusion"]
     assert found["metrics"]["accuracy"] == pytest.approx(metrics["accuracy"])
@@ -659,3 +656,10 @@ def test_a_run_says_where_its_best_model_errs(teacher: Path, run_recipe: Run, gl
     assert answers[0] == "index\tprediction" and len(answers) == 13
     assert (tmp_path / "out" / "submission" / "submission.zip").is_file()
     assert "--overwrite replaces it" in one_line(run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out"))
+    for wrong, message in (
+        (["--seeds", "1,2"], "nothing for --seeds to change"),
+        (["--max_seq_length", 513], "is beyond the 512 positions"),
+        (["--predict_dir", tmp_path / "out" / "report.html"], "report.html is a file"),
+    ):
+        assert message in one_line(run_recipe(RUN_GLUE, *flags, *wrong, "--output_dir", tmp_path / "no"))
+    assert not (tmp_path / "no").exists()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,22 @@ def test_a_page_of_scores(tiny_bert: Path, tmp_path: Path) -> None:
     assert "mean absolute error is <strong>2.000</strong>" in page
     assert "<td>4.00</td><td>0.50</td>" in page
     assert "On dev: pearson 25.0." in page
+
+
+def test_published_figures_are_told_of_the_system_that_a_run_names(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a run its ``run.json`` tells it, of a directory of another origin its name; a part of the dev set compares with nothing."""
+    assert conclusion.system_of(str(finished)) is None
+    content = json.loads((finished / "run.json").read_text())
+    (finished / "run.json").write_text(json.dumps(content | {"system": "models/bert-base-uncased"}))
+    other = tmp_path / "bert-base-uncased"
+    shutil.copytree(best_model(finished), other)
+    for path in (finished, finished / "best_model", other):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            for limit in (None, 100):
+                conclusion.tell_published(
+                    conclusion.system_of(str(path)), get_task("sst-2"), {"accuracy": 0.5}, limit_dev=limit
+                )
+        assert caplog.messages == ["accuracy 50.00; PaddleNLP's figure on dev for bert-base-uncased: 93.00 (-43.00)"]

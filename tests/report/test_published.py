@@ -13,6 +13,12 @@ def test_both_figures_and_the_difference() -> None:
     ]
 
 
+def test_a_path_that_ends_in_the_name() -> None:
+    assert beside("models/tinybert-4l-312d-v2/", "sst-2", {"accuracy": 0.92}) == [
+        "accuracy 92.00; PaddleNLP's figure on dev for tinybert-4l-312d-v2: 92.34 (-0.34)"
+    ]
+
+
 @pytest.mark.parametrize(("system", "task"), [("minilm-l6", "sst-2"), ("bert-base-uncased", "movie-reviews")])
 def test_what_is_not_published_is_not_told(system: str, task: str) -> None:
     assert beside(system, task, {"accuracy": 0.9}) == []
