@@ -17,6 +17,7 @@ from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli
+from paddledistill.errors import UserError
 
 logger = logging.getLogger("general_distill")
 
