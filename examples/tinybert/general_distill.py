@@ -86,7 +86,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.plain_text import text_files
     from paddledistill.data.reading import held_out_rows
     from paddledistill.distill import objectives
-    from paddledistill.distill.layer_maps import check_weights, layer_map
+    from paddledistill.distill.layer_maps import check_weights
     from paddledistill.distill.teacher import targets
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
@@ -106,14 +106,12 @@ def main(args: argparse.Namespace) -> None:
     runtime.start(args.device, args.seed, args.amp)
     teacher = read_teacher(args)
     student = new_student(args, teacher, learns_words)
-    layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
-    layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
-    objectives.project_to(student, teacher, layers, args.projection == "shared")
-    objectives.check_comparable(student, teacher, layers)
+    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
+    shared = args.projection == "shared"
+    layers = objectives.matched(student, teacher, args.layer_map, args.attention_by, weights, shared)
     text = packed(args.corpus, teacher.tokenizer, guarded)
     train_set, held_out = rows_of(args, text, teacher, learns_words)
 
-    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
     answers = targets(teacher, layers, train_set, args.num_train_epochs)
     if learns_words:
         words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)

@@ -7,7 +7,7 @@ import paddle
 from paddle import nn
 
 from paddledistill.distill import losses
-from paddledistill.distill.layer_maps import LayerMap
+from paddledistill.distill.layer_maps import LayerMap, layer_map
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderModel
@@ -131,6 +131,21 @@ def relation_heads(student: EncoderModel, teacher: EncoderModel) -> int:
     widths = student.config.hidden_size, teacher.config.hidden_size
     most = int(teacher.config.num_attention_heads)
     return next(heads for heads in range(most, 0, -1) if not any(width % heads for width in widths))
+
+
+def matched(
+    student: EncoderModel, teacher: EncoderModel, spec: str, by: str, weights: Weights, shared: bool
+) -> LayerMap:
+    """The layers of a map, see :func:`layer_map`, that count; the student is given the projections that it needs.
+
+    :param by: what of attention is compared. :param shared: see :func:`project_to`.
+    :raises UserError: if the map does not fit, or what it names cannot be compared.
+    """
+    layers = layer_map(spec, student.num_layers, teacher.num_layers, by)
+    layers = layers.weighed(weights.embedding, weights.hidden, weights.attention)
+    project_to(student, teacher, layers, shared)
+    check_comparable(student, teacher, layers)
+    return layers
 
 
 def project_to(student: EncoderModel, teacher: EncoderModel, layers: LayerMap, shared: bool) -> None:
