@@ -118,11 +118,16 @@ def add_optimization_flags(
     parser: argparse.ArgumentParser,
     *,
     batch_size: int,
-    learning_rate: float | None,
-    epochs: int | None,
+    learning_rate: float | str,
+    epochs: int | str,
     epochs_flag: str = "--num_train_epochs",
+    max_steps: str = "stop after so many steps",
 ) -> Any:
-    """How weights move and for how long."""
+    """How weights move and for how long.
+
+    :param learning_rate: its default, or in words what a recipe takes where none is given; so ``epochs``.
+    :param max_steps: what that flag does.
+    """
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch_size",
@@ -135,17 +140,15 @@ def add_optimization_flags(
         "--lr",
         dest="learning_rate",
         type=positive_float,
-        default=learning_rate,
-        help="highest rate of the schedule" + ("" if learning_rate else " (default: the stage's preset)"),
+        **_default(learning_rate, "highest rate of the schedule"),
     )
     group.add_argument(
         epochs_flag,
         dest="num_train_epochs",
         type=positive_int,
-        default=epochs,
-        help="passes over the training text" + ("" if epochs else " (default: the task's preset)"),
+        **_default(epochs, "passes over the training text"),
     )
-    group.add_argument("--max_steps", type=int, default=-1, help="stop after so many steps; -1: all epochs")
+    group.add_argument("--max_steps", type=int, default=-1, help=f"{max_steps}; -1: all epochs")
     group.add_argument(
         "--gradient_accumulation_steps",
         type=positive_int,
@@ -161,6 +164,15 @@ def add_optimization_flags(
         "--amp", choices=["fp16", "bf16"], help="compute matrix products in half precision (GPU only; default: float32)"
     )
     return group
+
+
+def _default(value: float | str, help: str) -> dict[str, Any]:
+    """Of a flag: a number, or words for one that is found later."""
+    return (
+        {"default": None, "help": f"{help} (default: {value})"}
+        if isinstance(value, str)
+        else {"default": value, "help": help}
+    )
 
 
 def plan(args: argparse.Namespace, best_metric: str, **changes: Any) -> "Plan":

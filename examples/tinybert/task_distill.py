@@ -4,9 +4,11 @@
 Without --stage both stages run, one after the other:
 
   intermediate   the output of the embeddings, hidden states and attention scores learn the teacher's;
-                 --learning_rate and --num_train_epochs are this stage's; goes to OUTPUT_DIR/intermediate
+                 --learning_rate, --num_train_epochs and --max_steps are this stage's; goes to OUTPUT_DIR/intermediate
   prediction     the logits learn the teacher's softened logits, which are computed once and read back;
-                 --prediction_learning_rate and --prediction_epochs are this stage's; goes to OUTPUT_DIR
+                 --prediction_learning_rate, --prediction_epochs and --prediction_max_steps are this stage's; goes to OUTPUT_DIR
+
+With --stage, --learning_rate, --num_train_epochs and --max_steps are those of that stage.
 """
 
 import argparse
@@ -83,7 +85,14 @@ def build_parser() -> cli.Parser:
         default=0.0,
         help="of a loss on the labels, in the prediction stage",
     )
-    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=None, epochs=None))
+    training = cli.add_optimization_flags(
+        parser,
+        batch_size=32,
+        learning_rate=f"{INTERMEDIATE_RATE:g}, with --stage prediction {PREDICTION_RATE:g}",
+        epochs=f"the task's preset, with --stage prediction {PREDICTION_EPOCHS}",
+        max_steps="stop after so many steps; where both stages run, the intermediate one alone",
+    )
+    cli.add_adamw_flags(training)
     cli.add_run_flags(parser, seed=42)
     return parser
 
