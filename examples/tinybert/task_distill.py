@@ -13,6 +13,7 @@ With --stage, --learning_rate, --num_train_epochs and --max_steps are those of t
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
@@ -110,6 +111,7 @@ def main(args: argparse.Namespace) -> None:
 
     task = get_task(args.task_name, args.data_dir)
     take_presets(args, task)
+    warn_of_a_stage_done(args)
     inputs = {"student": models.identify(args.model_name_or_path), "teacher": digest(best_model(args.teacher_path))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
     dev = load_dev_sets(task, args.data_dir, args.limit_dev)
@@ -214,6 +216,21 @@ def take_presets(args: argparse.Namespace, task: Any) -> None:
         check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     if args.stage != "intermediate" and not args.prediction_weight + args.label_weight:
         raise UserError("--prediction_weight and --label_weight are both 0: one of them must be above it")
+
+
+def warn_of_a_stage_done(args: argparse.Namespace) -> None:
+    """PaddleNLP's second command names no stage, and means the prediction stage alone."""
+    from paddledistill.files import read_json
+    from paddledistill.training.run_directory import RUN_FILE, best_model
+
+    if args.stage != "both" or not Path(args.model_name_or_path).is_dir():
+        return
+    record = best_model(args.model_name_or_path).parent / RUN_FILE
+    if record.is_file() and read_json(record).get("arguments", {}).get("stage") == "intermediate":
+        logger.warning(
+            "%s has been through the intermediate stage, which is run again, then the prediction stage: --stage prediction runs that alone",
+            args.model_name_or_path,
+        )
 
 
 if __name__ == "__main__":
