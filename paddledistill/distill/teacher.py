@@ -3,6 +3,7 @@ states and attention scores, which would fill gigabytes, from an inference engin
 
 import hashlib
 import logging
+import math
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from paddledistill import assets, models, parallel
+from paddledistill import assets, launch, models, parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
 from paddledistill.distill.layer_maps import LayerMap
@@ -27,7 +28,7 @@ from paddledistill.tasks import Task
 from paddledistill.training.evaluation import EVALUATION_BATCH, evaluating
 from paddledistill.training.feeding import to_batch
 
-_PART = 128  # batches between two saves
+_PART = 128  # batches between two saves, at most
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,14 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Dataset) -
 
 
 def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path: Path) -> None:
-    """Rows of similar length make a part, so that the parts are the same for any number of processes."""
+    """Each part has rows of all lengths, so that the parts take about as long; there is one for each process, or more."""
     batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)
-    parts = {f"{first:09d}.npy": batches[first : first + _PART] for first in range(0, len(batches), _PART)}
-    left = parallel.mine([batch for name, part in parts.items() if not journal.has(name) for batch in part])
+    count = max(math.ceil(len(batches) / _PART), min(launch.world(), len(batches)))
+    parts = {f"{number:05d}-of-{count:05d}.npy": batches[number::count] for number in range(count)}
+    missing = parallel.agreed(lambda: [name for name in parts if not journal.has(name)])
+    own = sum(len(parts[name]) for name in parallel.mine(missing))
     forward = quick_forward(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
-    with evaluating(teacher), Watched("teacher logits", "batch", len(left)) as watched:
+    with evaluating(teacher), Watched("teacher logits", "batch", own) as watched:
 
         def answer(batch: np.ndarray) -> np.ndarray:
             found = forward(dataset.batch(batch))

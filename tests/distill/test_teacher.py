@@ -1,5 +1,8 @@
 """The teacher's stored logits: right, computed once, and keyed on all that shapes them; its states by an inference engine."""
 
+import json
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +89,41 @@ def test_what_a_killed_command_computed_is_used_by_the_next(tiny_bert: Path, mon
     np.testing.assert_allclose(teacher_logits(model, "digest", dataset), expected, atol=1e-5)
     assert sum(asked) == len(EXAMPLES) + 2 * 2, "the third to fifth batch: of a part that was not whole"
     assert [path.suffix for path in (assets.cache_dir() / "logits").iterdir()] == [".npy"]
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from paddledistill import cli, launch
+
+def main(args):
+    from paddledistill import models
+    from paddledistill.distill.teacher import teacher_logits
+    from paddledistill.tasks import Example
+    model, asked = models.load(sys.argv[1]), []
+    model.register_forward_pre_hook(lambda layer, inputs: asked.append(len(inputs[0]["input_ids"])))
+    dataset = model.encode([Example("dull and old " * (1 + number % 9), None, 0) for number in range(300)], 32)
+    found = teacher_logits(model, "digest", dataset)
+    Path(f"asked-{launch.rank()}.json").write_text(json.dumps({"rows": asked, "sum": float(abs(found).sum())}))
+
+parser = cli.Parser("a test")
+parser.add_argument("model")
+cli.add_device_flags(parser)
+cli.run(main, parser)
+"""
+
+
+def test_processes_share_a_small_set_and_count_their_own_batches(tiny_bert: Path, tmp_path: Path) -> None:
+    """Of 5 batches, which all were one process's, while it counted to 3."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", str(tiny_bert), "--n_cpu", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"asked-{rank}.json").read_text()) for rank in range(2))
+    assert (len(first["rows"]), len(second["rows"])) == (3, 2)
+    assert sum(first["rows"] + second["rows"]) == 300
+    assert first["sum"] == second["sum"] > 0
+    assert "teacher logits: 100%" in done.stderr and "3/3" in done.stderr
 
 
 def test_a_second_command_waits_for_the_first(
