@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import paddle
 from paddle import nn
@@ -197,39 +198,29 @@ def live_targets(teacher: EncoderModel, layers: LayerMap) -> Targets:
     return targets
 
 
-def prediction(student: Classifier, temperature: float, weight: float = 1.0, label_weight: float = 0.0) -> Objective:
-    """TinyBERT's second stage: soft cross-entropy with the teacher's stored logits; their squared error for a score.
+def prediction(
+    student: Classifier, temperature: float | None = None, weight: float = 1.0, label_weight: float = 0.0
+) -> Objective:
+    """The teacher's stored logits, and the labels beside them or in their place.
 
-    :param weight: of that term. :param label_weight: of a loss on the labels, beside it or in its place. One of them is above 0.
+    With a ``temperature`` the term of the logits is ``soft``, soft cross-entropy (TinyBERT's second stage); without one ``logits``,
+    their squared error (arXiv 1903.12136, equation 6); for a score it is ``score``, a squared error always.
+
+    :param weight: of that term. :param label_weight: of ``supervised``, the loss on the labels. One of them is above 0.
     """
+    if student.labels is None:  # softmax of a single logit is 1 whatever it is
+        name, loss = "score", losses.logits_mse
+    elif temperature is None:
+        name, loss = "logits", losses.logits_mse
+    else:
+        name, loss = "soft", partial(losses.soft_cross_entropy, temperature=temperature)
 
     def objective(batch: Batch) -> Losses:
         logits, terms = student(batch), {}
-        if weight and student.labels is None:  # softmax of a single logit is 1 whatever it is
-            terms["score"] = weight * losses.logits_mse(logits, batch[TEACHER_LOGITS])
-        elif weight:
-            terms["soft"] = weight * losses.soft_cross_entropy(logits, batch[TEACHER_LOGITS], temperature)
+        if weight:
+            terms[name] = weight * loss(logits, batch[TEACHER_LOGITS])
         if label_weight:
             terms["supervised"] = label_weight * losses.supervised(logits, batch["labels"])
-        return terms
-
-    return objective
-
-
-def logits_and_labels(student: Classifier, alpha: float, temperature: float | None = None) -> Objective:
-    """alpha * CE + (1 - alpha) * MSE of logits (arXiv 1903.12136, equation 6).
-
-    :param temperature: of a soft cross-entropy in place of the squared error; a score is learned by the latter always.
-    """
-
-    def objective(batch: Batch) -> Losses:
-        logits, goal, terms = student(batch), batch[TEACHER_LOGITS], {}
-        if alpha < 1:
-            is_soft = temperature is not None and student.labels is not None
-            loss = losses.soft_cross_entropy(logits, goal, temperature) if is_soft else losses.logits_mse(logits, goal)  # type: ignore[arg-type]
-            terms["logits"] = (1 - alpha) * loss
-        if alpha:
-            terms["supervised"] = alpha * losses.supervised(logits, batch["labels"])
         return terms
 
     return objective

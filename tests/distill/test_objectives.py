@@ -97,7 +97,7 @@ def test_regression_learns_the_teachers_score(tiny_bert: Path) -> None:
     batch = batch_of(student)
     batch[objectives.TEACHER_LOGITS] = student(batch).detach() + paddle.to_tensor([[1.0], [-2.0]])
     batch["labels"] = paddle.to_tensor([3.0, 4.0])
-    (loss,) = objectives.prediction(student, 1.0)(batch).values()
+    loss = objectives.prediction(student, 1.0)(batch)["score"]
     assert float(loss) == pytest.approx((1.0 + 4.0) / 2, rel=1e-4)
     loss.backward()
     assert float(student.network.classifier.weight.grad.abs().max()) > 0
@@ -110,14 +110,12 @@ def test_alpha_mixes_labels_and_logits(tiny_bert: Path) -> None:
     logits = student(batch).detach()
     batch[objectives.TEACHER_LOGITS] = logits + 0.5
     whole = {
-        alpha: sum(float(term) for term in objectives.logits_and_labels(student, alpha)(batch).values())
+        alpha: sum(float(term) for term in objectives.prediction(student, None, 1 - alpha, alpha)(batch).values())
         for alpha in (0.0, 0.3, 1.0)
     }
     ce = float(losses.supervised(logits, batch["labels"]))
     assert whole == pytest.approx({0.0: 0.25, 0.3: 0.3 * ce + 0.7 * 0.25, 1.0: ce}, rel=1e-4)
-    soft = objectives.logits_and_labels(student, 0.3, temperature=2.0)(batch)
-    expected = 0.7 * float(losses.soft_cross_entropy(logits, batch[objectives.TEACHER_LOGITS], 2.0))
-    assert float(soft["logits"]) == pytest.approx(expected, rel=1e-5)
+    assert list(objectives.prediction(student, None, 0.7, 0.3)(batch)) == ["logits", "supervised"]
 
 
 def test_prediction_stage_never_asks_for_attentions(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
