@@ -112,9 +112,9 @@ def main(args: argparse.Namespace) -> None:
     text = packed(args.corpus, teacher.tokenizer, guarded)
     train_set, held_out = rows_of(args, text, teacher, learns_words)
 
-    answers = targets(teacher, layers, train_set, args.num_train_epochs)
+    words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)
+    answers = targets(teacher, words.asked_of(teacher, layers), train_set, args.num_train_epochs)
     if learns_words:
-        words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)
         objective = objectives.general(student, teacher, layers, answers, weights, words)
     else:
         objective = objectives.intermediate(student, teacher, layers, answers, weights)
@@ -137,7 +137,6 @@ def read_teacher(args: argparse.Namespace) -> Any:
 
     if args.soft_mlm_weight:
         teacher: Any = masked_lm(args.teacher_path)
-        teacher.accelerate()
     else:
         teacher = models.plain_encoder(args.teacher_path, args.teacher_model_type)
     models.check_length(teacher, args.teacher_path, args.max_seq_length)

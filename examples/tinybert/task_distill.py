@@ -140,7 +140,7 @@ def main(args: argparse.Namespace) -> None:
             first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
         run.begin()
         if not first.is_complete:
-            answers = targets(teacher, layers, train_set, args.num_train_epochs)
+            answers = targets(teacher, layers.of_teacher, train_set, args.num_train_epochs)
             objective = objectives.intermediate(student, teacher, layers, answers, weights)
             learn_states(args, first, student, objective, train_set, dev_sets["dev"])
         runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now

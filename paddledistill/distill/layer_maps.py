@@ -18,6 +18,11 @@ class Asked(TypedDict):
     values: tuple[int, ...]
 
 
+def with_state(asked: Asked, number: int) -> Asked:
+    """The same and a hidden state."""
+    return Asked(hidden=(*asked["hidden"], number), scores=asked["scores"], values=asked["values"])
+
+
 @dataclass(frozen=True)
 class LayerMap:
     """Pairs (student, teacher).

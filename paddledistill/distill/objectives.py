@@ -8,14 +8,13 @@ import paddle
 from paddle import nn
 
 from paddledistill.distill import losses
-from paddledistill.distill.layer_maps import LayerMap, layer_map
+from paddledistill.distill.layer_maps import Asked, LayerMap, layer_map, with_state
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderModel
 from paddledistill.models.masked_lm import MaskedLM
 from paddledistill.models.transformer import Captured
 
-_READ_BY_MASKED_LM = ("input_ids", "token_type_ids", "attention_mask", "positions")
 TEACHER_LOGITS = "teacher_logits"  # the column that the stored logits of a teacher have in a batch
 Losses = dict[str, paddle.Tensor]
 Objective = Callable[[Batch], Losses]
@@ -54,7 +53,8 @@ def intermediate(
     :raises UserError: if head counts or vocabularies differ, or widths without a projection (see :func:`project_to`).
     """
     check_comparable(student, teacher, layers)
-    targets, compare = targets or live_targets(teacher, layers), comparison(student, teacher, layers, weights)
+    targets = targets or live_targets(teacher, layers.of_teacher)
+    compare = comparison(student, teacher, layers, weights)
     return lambda batch: compare(student.capture(batch, **layers.of_student), targets(batch), batch["attention_mask"])
 
 
@@ -84,30 +84,34 @@ class Words:
     soft: float = 0.0
     temperature: float = 1.0
 
+    def asked_of(self, teacher: EncoderModel, layers: LayerMap) -> Asked:
+        """What the teacher has to show: with a soft term its last hidden state, too, which it guesses from."""
+        return with_state(layers.of_teacher, teacher.num_layers) if self.soft else layers.of_teacher
+
 
 def general(
     student: MaskedLM, teacher: EncoderModel, layers: LayerMap, targets: Targets | None, weights: Weights, words: Words
 ) -> Objective:
     """TinyBERT's general distillation on plain text, of a student that also learns to guess masked words.
 
+    :param targets: answers to what :meth:`Words.asked_of` says, in place of the teacher.
     :param words: with a soft term the teacher is a masked language model too. The batches hold ``positions`` and ``labels``.
     """
     check_comparable(student, teacher, layers)
-    targets, compare = targets or live_targets(teacher, layers), comparison(student, teacher, layers, weights)
-    asked, last = layers.of_student, student.num_layers
+    targets = targets or live_targets(teacher, words.asked_of(teacher, layers))
+    compare = comparison(student, teacher, layers, weights)
+    asked = with_state(layers.of_student, student.num_layers)
 
     def objective(batch: Batch) -> Losses:
-        own = student.capture(batch, (*asked["hidden"], last), asked["scores"], asked["values"])
-        terms = compare(own, targets(batch), batch["attention_mask"]) if layers.hidden or layers.attention else {}
-        guesses = student.guess(own.hidden[last], batch["positions"])
+        own, goal = student.capture(batch, **asked), targets(batch)
+        terms = compare(own, goal, batch["attention_mask"])
+        guesses = student.guess(own.hidden[student.num_layers], batch["positions"])
         if words.hard:
             terms["mlm"] = words.hard * losses.supervised(guesses, batch["labels"])
         if words.soft:
-            assert isinstance(teacher, MaskedLM)
-            goal = paddle.to_tensor(
-                teacher.predict_logits(**{name: batch[name].numpy() for name in _READ_BY_MASKED_LM})
-            )
-            terms["soft_mlm"] = words.soft * losses.soft_cross_entropy(guesses, goal, words.temperature)
+            with paddle.no_grad():
+                theirs = teacher.guess(goal.hidden[teacher.num_layers], batch["positions"])
+            terms["soft_mlm"] = words.soft * losses.soft_cross_entropy(guesses, theirs, words.temperature)
         return terms
 
     return objective
@@ -187,13 +191,13 @@ def check_comparable(student: EncoderModel, teacher: EncoderModel, layers: Layer
         )
 
 
-def live_targets(teacher: EncoderModel, layers: LayerMap) -> Targets:
+def live_targets(teacher: EncoderModel, asked: Asked) -> Targets:
     """What the teacher itself answers, in evaluation mode: its dropout must not be in the targets."""
 
     def targets(batch: Batch) -> Captured:
         with paddle.no_grad():
             teacher.eval()
-            return teacher.capture(batch, **layers.of_teacher)
+            return teacher.capture(batch, **asked)
 
     return targets
 

@@ -14,7 +14,7 @@ from paddle import nn
 from paddledistill import assets, launch, models, parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
-from paddledistill.distill.layer_maps import LayerMap
+from paddledistill.distill.layer_maps import Asked
 from paddledistill.distill.objectives import Targets
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
@@ -106,22 +106,21 @@ def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path:
         journal.remove()
 
 
-def targets(teacher: EncoderModel, layers: LayerMap, dataset: Dataset, epochs: int) -> Targets | None:
-    """What of the inside of ``teacher`` is compared, as ``layers`` names it, by an inference engine.
+def targets(teacher: EncoderModel, asked: Asked, dataset: Dataset, epochs: int) -> Targets | None:
+    """What is asked of the inside of ``teacher``, by an inference engine.
 
     :param dataset: what will be read, ``epochs`` times; as the teacher encodes it.
-    :returns: None where the teacher itself should answer: on a GPU, for few rows, or if it cannot be exported.
+    :returns: None where the teacher itself should answer: on a GPU, for few rows, if nothing is asked, or if it cannot be exported.
     """
-    if not is_worth_an_export(len(dataset) * epochs):
+    if not any(asked.values()) or not is_worth_an_export(len(dataset) * epochs):
         return None
-    engine = Engine(_Targets(teacher, layers), padded_example(dataset), ENCODER_INPUTS)
+    engine = Engine(_Targets(teacher, asked), padded_example(dataset), ENCODER_INPUTS)
     if engine.kind == "paddle":
         return None
 
     def answer(batch: Batch) -> Captured:
         arrays = engine.run_all({name: batch[name].numpy() for name in ENCODER_INPUTS})
         found = iter(paddle.to_tensor(array) for array in arrays)
-        asked = layers.of_teacher
         kept = [
             {number: next(found) for number in sorted(set(numbers))}
             for numbers in (asked["hidden"], asked["scores"], asked["values"])
@@ -134,15 +133,15 @@ def targets(teacher: EncoderModel, layers: LayerMap, dataset: Dataset, epochs: i
 class _Targets(nn.Layer):
     """A teacher that answers with what an intermediate stage compares."""
 
-    def __init__(self, teacher: EncoderModel, layers: LayerMap) -> None:
+    def __init__(self, teacher: EncoderModel, asked: Asked) -> None:
         super().__init__()
         self.network = teacher.network
-        self._teacher, self._layers = [teacher], layers  # in a list, so that its weights are not counted twice
+        self._teacher, self._asked = [teacher], asked  # in a list, so that its weights are not counted twice
 
     def extra_repr(self) -> str:
         """Tells one export of a teacher from another."""
-        return str(self._layers.of_teacher)
+        return str(self._asked)
 
     def forward(self, batch: Batch) -> list[paddle.Tensor]:
-        found = self._teacher[0].capture(batch, **self._layers.of_teacher)
+        found = self._teacher[0].capture(batch, **self._asked)
         return [*found.hidden.values(), *found.scores.values(), *found.values.values()]  # by number, each once

@@ -194,10 +194,10 @@ def test_an_engine_gives_the_states_and_scores_that_the_teacher_gives(tiny_bert:
     rows = [Example("a warm and funny story", None, 1), Example("dull and old and long and dull", None, 0)] * 50
     dataset = model.encode(rows)
     layers = layer_map(name, 2, 4)
-    answer = targets(model, layers, dataset, epochs=30)
+    answer = targets(model, layers.of_teacher, dataset, epochs=30)
     assert answer is not None
     batch = to_batch(dataset.batch([0, 1, 2]))
-    found, live = answer(batch), objectives.live_targets(model, layers)(batch)
+    found, live = answer(batch), objectives.live_targets(model, layers.of_teacher)(batch)
     for own, theirs in ((found.hidden, live.hidden), (found.scores, live.scores)):
         assert set(own) == set(theirs)
         for number, tensor in theirs.items():
@@ -207,4 +207,4 @@ def test_an_engine_gives_the_states_and_scores_that_the_teacher_gives(tiny_bert:
 def test_few_rows_are_not_worth_an_export(tiny_bert: Path) -> None:
     model = models.new_encoder_classifier(str(tiny_bert), models.TaskInfo.of(get_task("sst-2"), 32))
     dataset = model.encode([Example("a warm story", None, 1)])
-    assert targets(model, layer_map("2i+1", 2, 4), dataset, epochs=3) is None
+    assert targets(model, layer_map("2i+1", 2, 4).of_teacher, dataset, epochs=3) is None
