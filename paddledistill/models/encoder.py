@@ -111,6 +111,16 @@ class EncoderModel(Classifier):
         blocks = self.family.blocks(self.backbone)
         return transformer.capture(blocks, state, self.bias(batch), hidden, scores, values)
 
+    def forward(self, batch: Batch) -> paddle.Tensor:
+        """Logits, [batch, labels]; of an encoder without a head the last hidden state, [batch, length, width]."""
+        found = self.network(**self.inputs(batch))
+        return found[0] if isinstance(found, tuple) else found
+
+    def save(self, directory: Path) -> None:
+        """Write a PaddleNLP-loadable directory."""
+        self.network.save_pretrained(str(directory))
+        self.tokenizer.save(directory)
+
     def projected(self, number: int, state: paddle.Tensor) -> paddle.Tensor:
         """A hidden state by its projection, or as it is where there are none."""
         return state if self.projections is None else self.projections[str(number)](state)
@@ -119,18 +129,12 @@ class EncoderModel(Classifier):
 class EncoderClassifier(EncoderModel):
     """A PaddleNLP ``...ForSequenceClassification``; its head has ``info.num_outputs`` outputs."""
 
-    def forward(self, batch: Batch) -> paddle.Tensor:
-        """Logits, [batch, labels]."""
-        found = self.network(**self.inputs(batch))
-        return found[0] if isinstance(found, tuple) else found
-
     def save(self, directory: Path) -> None:
-        """Write a PaddleNLP-loadable directory."""
+        """Names of the labels and the task as well."""
         labels = self.labels or ("score",)
         self.config.id2label = dict(enumerate(labels))
         self.config.label2id = {label: number for number, label in enumerate(labels)}
-        self.network.save_pretrained(str(directory))
-        self.tokenizer.save(directory)
+        super().save(directory)
         self.info.write(directory)
 
 
@@ -142,24 +146,13 @@ class PlainEncoder(EncoderModel):
         "Go on from it: `run_glue.py --model_name_or_path DIRECTORY ...`, or as the student of `task_distill.py`"
     )
 
-    def forward(self, batch: Batch) -> paddle.Tensor:
-        """The last hidden state, [batch, length, width]."""
-        found = self.network(**self.inputs(batch))
-        return found[0] if isinstance(found, tuple) else found
-
-    def save(self, directory: Path) -> None:
-        """Write a PaddleNLP-loadable directory."""
-        self.network.save_pretrained(str(directory))
-        self.tokenizer.save(directory)
-
 
 def load_encoder_classifier(directory: Path) -> EncoderClassifier:
     """A fine-tuned classifier from a PaddleNLP or Hugging Face directory, its head included.
 
     :raises UserError: if the directory, its weights or its vocabulary are missing, damaged or do not fit each other.
     """
-    raw = read_config(directory)
-    info = TaskInfo.read(directory) or _foreign_info(raw)
+    info = TaskInfo.read(directory) or _foreign_info(read_config(directory))
     return _build(directory, info, model_type=None)
 
 
@@ -179,7 +172,14 @@ def new_encoder_classifier(
     :raises UserError: if the source cannot be found or does not fit.
     """
     found = find_pretrained(source)
-    model = _build(found, info, model_type, pretrained=True) if found else _download(source, info, model_type)
+    if found:
+        model = _build(found, info, model_type, pretrained=True)
+    else:
+        kind = model_type or _kind_by_name(source)
+        network = FAMILIES[kind].classifier_class()
+        model = EncoderClassifier(
+            *download(source, kind, network, info.max_seq_length, num_labels=info.num_outputs), info
+        )
     return keep_layers(model, layers, dropout) if layers or dropout is not None else model
 
 
@@ -192,14 +192,12 @@ def plain_encoder(source: str, model_type: str | None = None) -> PlainEncoder:
     directory = find_pretrained(source)
     if directory is None:
         kind = model_type or _kind_by_name(source)
-        tokenizer = download_tokenizer(source, kind)
-        with _explained(source):
-            network = FAMILIES[kind].model_class().from_pretrained(source)
+        network, tokenizer = download(source, kind, FAMILIES[kind].model_class())
     else:
-        family = FAMILIES[_kind(read_config(directory), directory, model_type)]
-        config, tokenizer = _read_shape(directory, family, family, max_seq_length=1)
+        family = FAMILIES[kind_in(directory, model_type)]
+        config, tokenizer = read_shape(directory, family, family)
         network = family.model_class()(config)
-        fill(network, _read_encoder(directory, family, config), directory, _NEW)
+        fill(network, read_tensors(directory, family, config), directory, _NEW)
     model = PlainEncoder(
         network, tokenizer, TaskInfo("text", None, is_pair=True, max_seq_length=positions_of(network.config))
     )
@@ -220,7 +218,7 @@ def new_plain_encoder(
     config = copy.deepcopy(like.config)
     config.num_hidden_layers, config.hidden_size = layers, width
     config.num_attention_heads, config.intermediate_size = heads, intermediate
-    _set_dropout(config, dropout)
+    set_dropout(config, dropout)
     return PlainEncoder(like.family.model_class()(config), like.tokenizer, like.info)
 
 
@@ -276,14 +274,14 @@ def identify(source: str) -> str:
 
 
 def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: bool = False) -> EncoderClassifier:
-    kind = _kind(read_config(directory), directory, model_type)
+    kind = kind_in(directory, model_type)
     if model_type and model_type != kind and pretrained and {model_type, kind} != {"bert", "tinybert"}:
         raise UserError(f"--model_type {model_type} does not fit {directory}, which holds a {kind} model")
     family, own = FAMILIES[kind], FAMILIES[model_type if pretrained and model_type else kind]
-    config, tokenizer = _read_shape(directory, family, own, info.max_seq_length)
+    config, tokenizer = read_shape(directory, family, own, info.max_seq_length)
     config.num_labels = info.num_outputs
     network = own.classifier_class()(config)
-    state = _read_encoder(directory, family, config)
+    state = read_tensors(directory, family, config)
     heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
     inside = {f"{own.prefix}.{name}": tensor for name, tensor in state.items() if name not in heads}
     may_be_new = [f"{own.prefix}.{name}" for name in _NEW[0 if pretrained else 1 :]]
@@ -292,8 +290,8 @@ def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: 
     return EncoderClassifier(network, tokenizer, info)
 
 
-def _read_shape(
-    directory: Path, family: Family, own: Family, max_seq_length: int
+def read_shape(
+    directory: Path, family: Family, own: Family, max_seq_length: int = 1
 ) -> tuple[Any, Tokenizer | SubwordTokenizer]:
     """Configuration, as ``own`` family's, and tokenizer of a directory that holds a model of ``family``."""
     config = own.config_class().from_pretrained(str(directory))
@@ -303,7 +301,7 @@ def _read_shape(
     return config, tokenizer
 
 
-def _read_encoder(directory: Path, family: Family, config: Any) -> State:
+def read_tensors(directory: Path, family: Family, config: Any) -> State:
     """All tensors, those of the encoder without its name before them."""
     prefixes = [family.prefix, family.foreign_prefix or family.prefix]
     return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
@@ -334,8 +332,9 @@ def _check_sizes(
         )
 
 
-def _kind(raw: dict[str, Any], directory: Path, model_type: str | None) -> str:
-    """The family that a configuration belongs to; ``model_type`` where it does not say."""
+def kind_in(directory: Path, model_type: str | None) -> str:
+    """The family of the model in a directory; ``model_type`` where its configuration does not say."""
+    raw = read_config(directory)
     architecture = raw.get("init_class") or next(iter(raw.get("architectures") or []), "")
     kind = next(
         (
@@ -368,13 +367,19 @@ def _foreign_info(raw: dict[str, Any]) -> TaskInfo:
     )
 
 
-def _download(name: str, info: TaskInfo, model_type: str | None) -> EncoderClassifier:
-    kind = model_type or _kind_by_name(name)
+def download(
+    name: str, kind: str, network_class: Any, max_seq_length: int = 1, **options: Any
+) -> tuple[Any, Tokenizer | SubwordTokenizer]:
+    """Network and tokenizer of a PaddleNLP model name.
+
+    :param kind: a key of :data:`FAMILIES`. :param options: of the network's configuration.
+    :raises UserError: if PaddleNLP does not know the name or cannot reach it, or the model is too small.
+    """
     tokenizer = download_tokenizer(name, kind)
     with _explained(name):
-        network = FAMILIES[kind].classifier_class().from_pretrained(name, num_labels=info.num_outputs)
-    _check_sizes(Path(name), FAMILIES[kind], network.config, tokenizer, info.max_seq_length)
-    return EncoderClassifier(network, tokenizer, info)
+        network = network_class.from_pretrained(name, **options)
+    _check_sizes(Path(name), FAMILIES[kind], network.config, tokenizer, max_seq_length)
+    return network, tokenizer
 
 
 def _kind_by_name(name: str) -> str:
@@ -425,7 +430,7 @@ def keep_layers(model: Encoder, layers: Sequence[int] | None, dropout: float | N
     if layers:
         config.num_hidden_layers = len(layers)
     if dropout is not None:
-        _set_dropout(config, dropout)
+        set_dropout(config, dropout)
     network = type(model.network)(config)
     state = model.network.state_dict()
     inside = "" if model.backbone is model.network else f"{model.family.prefix}."
@@ -433,7 +438,8 @@ def keep_layers(model: Encoder, layers: Sequence[int] | None, dropout: float | N
     return type(model)(network, model.tokenizer, model.info)
 
 
-def _set_dropout(config: Any, dropout: float) -> None:
+def set_dropout(config: Any, dropout: float) -> None:
+    """Everywhere in an encoder and its head."""
     for name in _DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)

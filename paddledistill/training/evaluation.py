@@ -11,7 +11,10 @@ from paddle import nn
 from paddledistill import parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
+from paddledistill.data.masked_text import MaskedText
+from paddledistill.distill import losses
 from paddledistill.models.base import Batch, Classifier
+from paddledistill.models.masked_lm import MaskedLM
 from paddledistill.training import metrics
 from paddledistill.training.feeding import to_batch
 
@@ -79,9 +82,20 @@ def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    from paddledistill.distill import losses
-
     return float(losses.supervised(paddle.to_tensor(logits), paddle.to_tensor(labels)))
+
+
+def evaluate_guesses(model: MaskedLM, dataset: MaskedText, batch_size: int = 32) -> Evaluation:
+    """Mean cross-entropy (``loss``, nats) and ``accuracy`` of the masked pieces of a data set."""
+    total, right, guesses = 0.0, 0, 0
+    with evaluating(model):
+        for rows in sequential_batches(dataset.lengths, batch_size):
+            batch = to_batch(dataset.batch(rows))
+            logits, count = model(batch), len(batch["labels"])
+            total += float(losses.supervised(logits, batch["labels"])) * count
+            right += int((logits.argmax(-1) == batch["labels"]).sum())
+            guesses += count
+    return Evaluation({"loss": total / guesses, "accuracy": right / guesses})
 
 
 def mean_losses(
