@@ -101,7 +101,10 @@ def evaluate_guesses(model: MaskedLM, dataset: MaskedText, batch_size: int = 32)
 def mean_losses(
     objective: Callable[[Batch], Mapping[str, paddle.Tensor]], model: nn.Layer, dataset: Dataset
 ) -> Evaluation:
-    """Mean of every loss term of an objective over a data set, and of their sum as ``loss``."""
+    """Mean of every loss term of an objective over a data set, and of their sum as ``loss``.
+
+    Means of batches are weighed by their rows, also of a term that is a mean over tokens: of that not every token counts alike.
+    """
     totals: dict[str, float] = {}
     with evaluating(model):
         for rows in parallel.mine(sequential_batches(dataset.lengths, EVALUATION_BATCH)):
