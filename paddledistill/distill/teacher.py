@@ -19,7 +19,7 @@ from paddledistill.distill.objectives import Targets
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.journal import Journal
-from paddledistill.models.base import Batch, Classifier
+from paddledistill.models.base import UNKNOWN_TASK, Batch, Classifier
 from paddledistill.models.encoder import EncoderModel
 from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
@@ -42,7 +42,7 @@ def load_teacher(path: str, task: Task, max_seq_length: int) -> Classifier:
     teacher = models.load(path)
     if isinstance(teacher, EncoderModel):
         models.check_length(teacher, path, max_seq_length)
-    known = teacher.info.name != "unknown"
+    known = teacher.info.name != UNKNOWN_TASK
     if known and teacher.info.name != task.name:
         raise UserError(
             f"the teacher {path} was fine-tuned for {teacher.info.name}, not for {task.name}: fine-tune one with run_glue.py"

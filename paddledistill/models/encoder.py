@@ -17,7 +17,7 @@ from paddledistill.data.tokenization import VOCABULARY_FILE, Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import digest
 from paddledistill.models import kernels, transformer
-from paddledistill.models.base import Batch, Classifier, TaskInfo
+from paddledistill.models.base import UNKNOWN_TASK, Batch, Classifier, TaskInfo
 from paddledistill.models.families import FAMILIES, HEADS, Family, kind_of
 from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.models.weights import State, fill, read_config, read_state
@@ -360,7 +360,7 @@ def _foreign_info(raw: dict[str, Any]) -> TaskInfo:
     count = len(names) or int(raw.get("num_labels") or raw.get("num_classes") or 2)
     labels = tuple(str(names.get(str(i), names.get(i, i))) for i in range(count))
     return TaskInfo(
-        "unknown",
+        UNKNOWN_TASK,
         labels if count > 1 else None,
         is_pair=False,
         max_seq_length=min(128, int(raw.get("max_position_embeddings", 130)) - _MOST_USED_POSITIONS),

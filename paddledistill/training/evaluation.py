@@ -1,6 +1,6 @@
 """Predictions and metrics over whole data sets."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -38,25 +38,20 @@ def predict(
     model: Classifier,
     dataset: Dataset,
     batch_size: int = EVALUATION_BATCH,
-    progress: Callable[[Sequence[np.ndarray]], Iterable[np.ndarray]] = list,
+    share: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]] = list,
     forward: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Logits of every row, [rows, labels], in the order of the data set.
 
-    :param progress: wraps the list of batches, for example in a progress bar; what it leaves out keeps logits of 0.
+    :param share: which of the batches to answer, such as a process's own; the others keep logits of 0.
     :param forward: answers in place of the model, for example an inference engine.
     """
     forward = forward or (lambda arrays: model(to_batch(arrays)).numpy())
     logits = np.zeros((len(dataset), model.info.num_outputs), np.float32)
     with evaluating(model):
-        for rows in progress(sequential_batches(dataset.lengths, batch_size)):
+        for rows in share(sequential_batches(dataset.lengths, batch_size)):
             logits[rows] = forward(dataset.batch(rows))
     return logits
-
-
-def predict_together(model: Classifier, dataset: Dataset) -> np.ndarray:
-    """The same, each process of the run answering its share of the batches."""
-    return parallel.total(predict(model, dataset, progress=parallel.mine))
 
 
 class Evaluation(NamedTuple):
@@ -69,10 +64,11 @@ class Evaluation(NamedTuple):
 def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str]) -> Evaluation:
     """Metrics and loss of every set; names of sets other than ``dev`` come before theirs, as in ``dev_mismatched/accuracy``.
 
-    The distributions are the logits on ``dev``, by name of the class, or of the scores.
+    Each process of the run answers its share of the batches. The distributions are the logits on ``dev``, by name of the class, or of
+    the scores.
     """
     found: dict[str, float] = {}
-    logits = {name: predict_together(model, dataset) for name, dataset in sets.items()}
+    logits = {name: parallel.total(predict(model, dataset, share=parallel.mine)) for name, dataset in sets.items()}
     for name, dataset in sets.items():
         labels = dataset.columns["labels"]
         values = {**metrics.compute(names, logits[name], labels), "loss": _loss(logits[name], labels)}
