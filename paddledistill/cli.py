@@ -131,12 +131,17 @@ def add_optimization_flags(
     parser: argparse.ArgumentParser,
     *,
     batch_size: int,
-    learning_rate: float | None,
-    epochs: int | None,
+    learning_rate: float | str,
+    epochs: int | str,
     epochs_flag: str = "--num_train_epochs",
     rate: str = "highest rate of the schedule",
+    max_steps: str = "stop after so many steps",
 ) -> Any:
-    """How weights move and for how long; ``rate`` says what ``--learning_rate`` is."""
+    """How weights move and for how long.
+
+    :param learning_rate: its default, or in words what a recipe takes where none is given; so ``epochs``.
+    :param rate: what that flag is. :param max_steps: what that one does.
+    """
     group = parser.add_argument_group("training")
     group.add_argument(
         "--batch_size",
@@ -149,17 +154,15 @@ def add_optimization_flags(
         "--lr",
         dest="learning_rate",
         type=positive_float,
-        default=learning_rate,
-        help=rate + ("" if learning_rate else " (default: the stage's preset)"),
+        **_default(learning_rate, rate),
     )
     group.add_argument(
         epochs_flag,
         dest="num_train_epochs",
         type=positive_int,
-        default=epochs,
-        help="passes over the training text" + ("" if epochs else " (default: the task's preset)"),
+        **_default(epochs, "passes over the training text"),
     )
-    group.add_argument("--max_steps", type=step_limit, default=-1, help="stop after so many steps; -1: all epochs")
+    group.add_argument("--max_steps", type=step_limit, default=-1, help=f"{max_steps}; -1: all epochs")
     group.add_argument(
         "--gradient_accumulation_steps",
         type=positive_int,
@@ -175,6 +178,15 @@ def add_optimization_flags(
         "--amp", choices=["fp16", "bf16"], help="compute matrix products in half precision (GPU only; default: float32)"
     )
     return group
+
+
+def _default(value: float | str, help: str) -> dict[str, Any]:
+    """Of a flag: a number, or words for one that is found later."""
+    return (
+        {"default": None, "help": f"{help} (default: {value})"}
+        if isinstance(value, str)
+        else {"default": value, "help": help}
+    )
 
 
 def plan(args: argparse.Namespace, best_metric: str, **changes: Any) -> "Plan":

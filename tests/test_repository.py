@@ -126,6 +126,12 @@ def test_models_of_paddlenlp_are_imported_by_the_models_part_only():
     assert not users
 
 
+def test_the_models_know_nothing_of_distillation():
+    """Distillation is built on models, so an import the other way would close a circle."""
+    parts = sorted((PACKAGE / "models").glob("*.py"))
+    assert not [path for path in parts if any(name.startswith("paddledistill.distill") for name in _imports(path))]
+
+
 def test_no_part_sees_command_line_arguments():
     commands = {PACKAGE / "cli.py", PACKAGE / "predict.py"}
     parts = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in commands]

@@ -142,7 +142,7 @@ def distil(args: argparse.Namespace) -> None:
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         student,
-        objectives.logits_and_labels(student, args.alpha, args.T if args.logits_loss == "soft" else None),
+        objectives.prediction(student, args.T if args.logits_loss == "soft" else None, 1 - args.alpha, args.alpha),
         student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
         run,
         cli.constant_rate(args),

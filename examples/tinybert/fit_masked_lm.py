@@ -61,11 +61,12 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.plain_text import digest_text
     from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.data.tokenization import Tokenizer
+    from paddledistill.distill import objectives
     from paddledistill.errors import UserError
     from paddledistill.models import masked_lm as mlm
     from paddledistill.models.weights import read_config
     from paddledistill.training import loop
-    from paddledistill.training.evaluation import Evaluation
+    from paddledistill.training.evaluation import evaluate_guesses
     from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
 
     encoder = mlm.pretrained_directory(args.model_name_or_path)
@@ -87,21 +88,20 @@ def main(args: argparse.Namespace) -> None:
     model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=len(tokenizer.vocab)))
     result = loop.train(
         model,
-        lambda batch: mlm.masked_lm_loss(model, batch),
+        objectives.supervised(model),
         rows,
         run,
         cli.adamw(args, args.learning_rate),
         cli.plan(args, "loss"),
-        lambda: Evaluation(mlm.score(model, held_out_set)),
+        lambda: evaluate_guesses(model, held_out_set),
     )
 
     if not parallel.is_main():
         run.finish(result, rows=len(rows))
         return
     update = best_model(run.path) / mlm.UPDATE_FILE
-    shipped = mlm.score(
-        mlm.masked_lm(args.model_name_or_path, update), held_out_set
-    )  # as loaded: rounded to float16 and merged
+    as_loaded = mlm.masked_lm(args.model_name_or_path, update)  # rounded to float16 and merged
+    shipped = evaluate_guesses(as_loaded, held_out_set).metrics
     logger.info("held-out articles, as loaded: loss %.3f, accuracy %.1f%%", shipped["loss"], 100 * shipped["accuracy"])
     if args.results:
         curve = [

@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.plain_text import digest_text
     from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.distill import objectives
-    from paddledistill.distill.layer_maps import check_weights, layer_map
+    from paddledistill.distill.layer_maps import check_weights
     from paddledistill.distill.teacher import targets
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
@@ -114,19 +114,15 @@ def main(args: argparse.Namespace) -> None:
     runtime.start(args.device, args.seed, args.amp)
     teacher = read_teacher(args)
     student = new_student(args, teacher, learns_words)
-    layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
-    pairs = ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)
-    logger.info("student layer <- teacher layer: %s", pairs)
-    layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
-    objectives.project_to(student, teacher, layers, args.projection == "shared")
-    objectives.check_comparable(student, teacher, layers)
+    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
+    shared = args.projection == "shared"
+    layers = objectives.matched(student, teacher, args.layer_map, args.attention_by, weights, shared)
     text = packed(args.corpus, teacher.tokenizer, guarded)
     train_set, held_out = rows_of(args, text, teacher, learns_words)
 
-    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
-    answers = targets(teacher, layers, train_set, args.num_train_epochs)
+    words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)
+    answers = targets(teacher, words.asked_of(teacher, layers), train_set, args.num_train_epochs)
     if learns_words:
-        words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)
         objective = objectives.general(student, teacher, layers, answers, weights, words)
     else:
         objective = objectives.intermediate(student, teacher, layers, answers, weights)
@@ -161,7 +157,6 @@ def read_teacher(args: argparse.Namespace) -> Any:
 
     if args.soft_mlm_weight:
         teacher: Any = masked_lm(args.teacher_path)
-        teacher.accelerate()
     else:
         teacher = models.plain_encoder(args.teacher_path, args.teacher_model_type)
     models.check_length(teacher, args.teacher_path, args.max_seq_length)

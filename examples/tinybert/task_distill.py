@@ -4,13 +4,16 @@
 Without --stage both stages run, one after the other:
 
   intermediate   the output of the embeddings, hidden states and attention scores learn the teacher's;
-                 --learning_rate and --num_train_epochs are this stage's; goes to OUTPUT_DIR/intermediate
+                 --learning_rate, --num_train_epochs and --max_steps are this stage's; goes to OUTPUT_DIR/intermediate
   prediction     the logits learn the teacher's softened logits, which are computed once and read back;
-                 --prediction_learning_rate and --prediction_epochs are this stage's; goes to OUTPUT_DIR
+                 --prediction_learning_rate, --prediction_epochs and --prediction_max_steps are this stage's; goes to OUTPUT_DIR
+
+With --stage, --learning_rate, --num_train_epochs and --max_steps are those of that stage.
 """
 
 import argparse
 import logging
+from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
@@ -83,7 +86,14 @@ def build_parser() -> cli.Parser:
         default=0.0,
         help="of a loss on the labels, in the prediction stage",
     )
-    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=None, epochs=None))
+    training = cli.add_optimization_flags(
+        parser,
+        batch_size=32,
+        learning_rate=f"{INTERMEDIATE_RATE:g}, with --stage prediction {PREDICTION_RATE:g}",
+        epochs=f"the task's preset, with --stage prediction {PREDICTION_EPOCHS}",
+        max_steps="stop after so many steps; where both stages run, the intermediate one alone",
+    )
+    cli.add_adamw_flags(training)
     cli.add_run_flags(parser, seed=42)
     return parser
 
@@ -93,18 +103,15 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.distill import objectives
-    from paddledistill.distill.layer_maps import layer_map
     from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
     from paddledistill.files import digest
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
-    from paddledistill.training import loop
-    from paddledistill.training.evaluation import evaluate, mean_losses
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
     take_presets(args, task)
-    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
+    warn_of_a_stage_done(args)
     inputs = {"student": models.identify(args.model_name_or_path), "teacher": digest(best_model(args.teacher_path))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
     dev = load_dev_sets(task, args.data_dir, args.limit_dev)
@@ -120,55 +127,75 @@ def main(args: argparse.Namespace) -> None:
     student = models.new_encoder_classifier(
         args.model_name_or_path, info, args.model_type, args.init_from_layers, args.dropout
     )
+    weights = objectives.Weights(args.embedding_weight, args.hidden_weight, args.attention_weight)
+    if args.stage != "prediction":
+        shared = args.projection == "shared"
+        layers = objectives.matched(student, teacher, args.layer_map, args.attention_by, weights, shared)
     train_set = student.encode(examples)
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
 
-    first = run
-    if args.stage == "both":
-        first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
-    epochs, rate, max_steps = args.num_train_epochs, args.learning_rate, args.max_steps
-
     if args.stage != "prediction":
-        layers = layer_map(args.layer_map, student.num_layers, teacher.num_layers, args.attention_by)
-        pairs = ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)
-        logger.info("student layer <- teacher layer: %s", pairs)
-        layers = layers.weighed(args.embedding_weight, args.hidden_weight, args.attention_weight)
-        objectives.project_to(student, teacher, layers, args.projection == "shared")
-        objectives.check_comparable(student, teacher, layers)
+        first = run
+        if args.stage == "both":
+            first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
         run.begin()
         if not first.is_complete:
-            answers = targets(teacher, layers, train_set, epochs)
+            answers = targets(teacher, layers.of_teacher, train_set, args.num_train_epochs)
             objective = objectives.intermediate(student, teacher, layers, answers, weights)
-            result = loop.train(
-                student,
-                objective,
-                train_set,
-                first,
-                cli.adamw(args, rate),
-                cli.plan(args, "loss"),
-                lambda: mean_losses(objective, student, dev_sets["dev"]),
-            )
-            first.finish(result, rows=len(examples))
+            learn_states(args, first, student, objective, train_set, dev_sets["dev"])
         runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
 
     if args.stage != "intermediate":
         stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(examples, args.max_seq_length))
-        if args.stage == "both":
-            rate, epochs, max_steps = args.prediction_learning_rate, args.prediction_epochs, args.prediction_max_steps
-        result = loop.train(
-            student,
-            objectives.prediction(student, args.T, args.prediction_weight, args.label_weight),
-            train_set.with_column(objectives.TEACHER_LOGITS, stored),
-            run,
-            cli.adamw(args, rate),
-            cli.plan(args, task.best_metric, epochs=epochs, max_steps=max_steps),
-            lambda: evaluate(student, dev_sets, task.metrics),
-        )
+        objective = objectives.prediction(student, args.T, args.prediction_weight, args.label_weight)
+        with_goals = train_set.with_column(objectives.TEACHER_LOGITS, stored)
+        result = learn_answers(args, run, student, objective, with_goals, dev_sets, task)
         # Of some of an encoder's layers nothing is published.
-        conclude(
-            run, result, len(examples), dev["dev"], task, None if args.init_from_layers else args.model_name_or_path
-        )
+        published = None if args.init_from_layers else args.model_name_or_path
+        conclude(run, result, len(examples), dev["dev"], task, published)
+
+
+def learn_states(
+    args: argparse.Namespace, run: Any, student: Any, objective: Any, train_set: Any, dev_set: Any
+) -> None:
+    """The intermediate stage."""
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import mean_losses
+
+    result = loop.train(
+        student,
+        objective,
+        train_set,
+        run,
+        cli.adamw(args, args.learning_rate),
+        cli.plan(args, "loss"),
+        lambda: mean_losses(objective, student, dev_set),
+    )
+    run.finish(result, rows=len(train_set))
+
+
+def learn_answers(
+    args: argparse.Namespace, run: Any, student: Any, objective: Any, train_set: Any, dev_sets: Any, task: Any
+) -> Any:
+    """The prediction stage, by flags of its own where the other ran before it."""
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import evaluate
+
+    if args.stage == "both":
+        rate = args.prediction_learning_rate
+        length = {"epochs": args.prediction_epochs, "max_steps": args.prediction_max_steps}
+    else:
+        rate, length = args.learning_rate, {}
+    return loop.train(
+        student,
+        objective,
+        train_set,
+        run,
+        cli.adamw(args, rate),
+        cli.plan(args, task.best_metric, **length),
+        lambda: evaluate(student, dev_sets, task.metrics),
+    )
 
 
 def take_presets(args: argparse.Namespace, task: Any) -> None:
@@ -189,6 +216,21 @@ def take_presets(args: argparse.Namespace, task: Any) -> None:
         check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     if args.stage != "intermediate" and not args.prediction_weight + args.label_weight:
         raise UserError("--prediction_weight and --label_weight are both 0: one of them must be above it")
+
+
+def warn_of_a_stage_done(args: argparse.Namespace) -> None:
+    """PaddleNLP's second command names no stage, and means the prediction stage alone."""
+    from paddledistill.files import read_json
+    from paddledistill.training.run_directory import RUN_FILE, best_model
+
+    if args.stage != "both" or not Path(args.model_name_or_path).is_dir():
+        return
+    record = best_model(args.model_name_or_path).parent / RUN_FILE
+    if record.is_file() and read_json(record).get("arguments", {}).get("stage") == "intermediate":
+        logger.warning(
+            "%s has been through the intermediate stage, which is run again, then the prediction stage: --stage prediction runs that alone",
+            args.model_name_or_path,
+        )
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class MaskedLM(Protocol):
         attention_mask: NDArray[np.int64],
         positions: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """Logits [positions, vocabulary] of inputs [batch, length] at ``positions`` [positions, 2]: row and column."""
+        """Logits [positions, vocabulary] of inputs [batch, length] at ``positions`` [positions]: row * length + column."""
         ...
 
 
@@ -181,7 +181,7 @@ def _logits(model: MaskedLM, inputs: Sequence[MaskedInput]) -> NDArray[np.float3
         ids[row, : len(item.ids)] = item.ids
         types[row, item.second : len(item.ids)] = 1
         mask[row, : len(item.ids)] = 1
-    positions = np.array(list(enumerate(item.position for item in inputs)), dtype=np.int64)
+    positions = np.array([row * length + item.position for row, item in enumerate(inputs)], dtype=np.int64)
     return model.predict_logits(ids, types, mask, positions)[:, : len(model.tokenizer.vocab)]
 
 

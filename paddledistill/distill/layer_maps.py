@@ -18,6 +18,11 @@ class Asked(TypedDict):
     values: tuple[int, ...]
 
 
+def with_state(asked: Asked, number: int) -> Asked:
+    """The same and a hidden state."""
+    return Asked(hidden=(*asked["hidden"], number), scores=asked["scores"], values=asked["values"])
+
+
 @dataclass(frozen=True)
 class LayerMap:
     """Pairs (student, teacher).
@@ -74,7 +79,10 @@ def layer_map(spec: str, student_layers: int, teacher_layers: int, by: str = "sc
         pairs = [(i, 2 * i) for i in range(student_layers + 1)]
     elif spec == "uniform":
         if student_layers > teacher_layers:
-            raise UserError(f"layer map uniform needs a teacher at least as deep as the student, here {depths}")
+            raise UserError(
+                f"layer map uniform needs a teacher at least as deep as the student, here {depths}: take a shallower student, "
+                "or explicit pairs like 1:1,2:2"
+            )
         # floor(x + 1/2): Python's round() would take halves to the even neighbour
         pairs = [(0, 0)] + [
             (i, (2 * i * teacher_layers + student_layers) // (2 * student_layers)) for i in range(1, student_layers + 1)
@@ -86,7 +94,8 @@ def layer_map(spec: str, student_layers: int, teacher_layers: int, by: str = "sc
         wrong = [(s, t) for s, t in pairs if s > student_layers or t > teacher_layers or (s == 0) != (t == 0)]
         if wrong:
             raise UserError(
-                f"layer pair {wrong[0][0]}:{wrong[0][1]} does not fit {depths} (layers count from 1; 0:0 are the embeddings)"
+                f"layer pair {wrong[0][0]}:{wrong[0][1]} does not fit {depths}: take pairs from 1:1 to {student_layers}:{teacher_layers}, "
+                "and 0:0 for the embeddings"
             )
     return _of_pairs(pairs, by)
 
@@ -117,5 +126,7 @@ def _explicit(spec: str) -> list[tuple[int, int]]:
             f"layer map {spec!r} is neither one of {', '.join(PRESETS)} nor pairs like 1:2,2:4,3:6"
         ) from None
     if min(number for pair in pairs for number in pair) < 0 or len({student for student, _ in pairs}) < len(pairs):
-        raise UserError(f"layer map {spec!r} has a negative number, or a student layer twice")
+        raise UserError(
+            f"layer map {spec!r} has a negative number, or a student layer twice: name each once, as in 1:2,2:4"
+        )
     return pairs

@@ -1,20 +1,23 @@
 """Objectives: from a batch to named loss terms. A stage of a recipe differs from another by its objective alone."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import paddle
 from paddle import nn
 
 from paddledistill.distill import losses
-from paddledistill.distill.layer_maps import LayerMap
+from paddledistill.distill.layer_maps import Asked, LayerMap, layer_map, with_state
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderModel
 from paddledistill.models.masked_lm import MaskedLM
 from paddledistill.models.transformer import Captured
 
-_READ_BY_MASKED_LM = ("input_ids", "token_type_ids", "attention_mask", "positions")
+logger = logging.getLogger(__name__)
+
 TEACHER_LOGITS = "teacher_logits"  # the column that the stored logits of a teacher have in a batch
 Losses = dict[str, paddle.Tensor]
 Objective = Callable[[Batch], Losses]
@@ -53,7 +56,8 @@ def intermediate(
     :raises UserError: if head counts or vocabularies differ, or widths without a projection (see :func:`project_to`).
     """
     check_comparable(student, teacher, layers)
-    targets, compare = targets or live_targets(teacher, layers), comparison(student, teacher, layers, weights)
+    targets = targets or live_targets(teacher, layers.of_teacher)
+    compare = comparison(student, teacher, layers, weights)
     return lambda batch: compare(student.capture(batch, **layers.of_student), targets(batch), batch["attention_mask"])
 
 
@@ -83,30 +87,34 @@ class Words:
     soft: float = 0.0
     temperature: float = 1.0
 
+    def asked_of(self, teacher: EncoderModel, layers: LayerMap) -> Asked:
+        """What the teacher has to show: with a soft term its last hidden state, too, which it guesses from."""
+        return with_state(layers.of_teacher, teacher.num_layers) if self.soft else layers.of_teacher
+
 
 def general(
     student: MaskedLM, teacher: EncoderModel, layers: LayerMap, targets: Targets | None, weights: Weights, words: Words
 ) -> Objective:
     """TinyBERT's general distillation on plain text, of a student that also learns to guess masked words.
 
+    :param targets: answers to what :meth:`Words.asked_of` says, in place of the teacher.
     :param words: with a soft term the teacher is a masked language model too. The batches hold ``positions`` and ``labels``.
     """
     check_comparable(student, teacher, layers)
-    targets, compare = targets or live_targets(teacher, layers), comparison(student, teacher, layers, weights)
-    asked, last = layers.of_student, student.num_layers
+    targets = targets or live_targets(teacher, words.asked_of(teacher, layers))
+    compare = comparison(student, teacher, layers, weights)
+    asked = with_state(layers.of_student, student.num_layers)
 
     def objective(batch: Batch) -> Losses:
-        own = student.capture(batch, (*asked["hidden"], last), asked["scores"], asked["values"])
-        terms = compare(own, targets(batch), batch["attention_mask"]) if layers.hidden or layers.attention else {}
-        guesses = student.guess(own.hidden[last], batch["positions"])
+        own, goal = student.capture(batch, **asked), targets(batch)
+        terms = compare(own, goal, batch["attention_mask"])
+        guesses = student.guess(own.hidden[student.num_layers], batch["positions"])
         if words.hard:
             terms["mlm"] = words.hard * losses.supervised(guesses, batch["labels"])
         if words.soft:
-            assert isinstance(teacher, MaskedLM)
-            goal = paddle.to_tensor(
-                teacher.predict_logits(**{name: batch[name].numpy() for name in _READ_BY_MASKED_LM})
-            )
-            terms["soft_mlm"] = words.soft * losses.soft_cross_entropy(guesses, goal, words.temperature)
+            with paddle.no_grad():
+                theirs = teacher.guess(goal.hidden[teacher.num_layers], batch["positions"])
+            terms["soft_mlm"] = words.soft * losses.soft_cross_entropy(guesses, theirs, words.temperature)
         return terms
 
     return objective
@@ -131,6 +139,24 @@ def relation_heads(student: EncoderModel, teacher: EncoderModel) -> int:
     widths = student.config.hidden_size, teacher.config.hidden_size
     most = int(teacher.config.num_attention_heads)
     return next(heads for heads in range(most, 0, -1) if not any(width % heads for width in widths))
+
+
+def matched(
+    student: EncoderModel, teacher: EncoderModel, spec: str, by: str, weights: Weights, shared: bool
+) -> LayerMap:
+    """The layers of a map, see :func:`layer_map`, that count; the student is given the projections that it needs.
+
+    :param by: what of attention is compared. :param shared: see :func:`project_to`.
+    :raises UserError: if the map does not fit, or what it names cannot be compared.
+    """
+    layers = layer_map(spec, student.num_layers, teacher.num_layers, by)
+    logger.info(
+        "student layer <- teacher layer: %s", ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)
+    )
+    layers = layers.weighed(weights.embedding, weights.hidden, weights.attention)
+    project_to(student, teacher, layers, shared)
+    check_comparable(student, teacher, layers)
+    return layers
 
 
 def project_to(student: EncoderModel, teacher: EncoderModel, layers: LayerMap, shared: bool) -> None:
@@ -171,50 +197,40 @@ def check_comparable(student: EncoderModel, teacher: EncoderModel, layers: Layer
         )
 
 
-def live_targets(teacher: EncoderModel, layers: LayerMap) -> Targets:
+def live_targets(teacher: EncoderModel, asked: Asked) -> Targets:
     """What the teacher itself answers, in evaluation mode: its dropout must not be in the targets."""
 
     def targets(batch: Batch) -> Captured:
         with paddle.no_grad():
             teacher.eval()
-            return teacher.capture(batch, **layers.of_teacher)
+            return teacher.capture(batch, **asked)
 
     return targets
 
 
-def prediction(student: Classifier, temperature: float, weight: float = 1.0, label_weight: float = 0.0) -> Objective:
-    """TinyBERT's second stage: soft cross-entropy with the teacher's stored logits; their squared error for a score.
+def prediction(
+    student: Classifier, temperature: float | None = None, weight: float = 1.0, label_weight: float = 0.0
+) -> Objective:
+    """The teacher's stored logits, and the labels beside them or in their place.
 
-    :param weight: of that term. :param label_weight: of a loss on the labels, beside it or in its place. One of them is above 0.
+    With a ``temperature`` the term of the logits is ``soft``, soft cross-entropy (TinyBERT's second stage); without one ``logits``,
+    their squared error (arXiv 1903.12136, equation 6); for a score it is ``score``, a squared error always.
+
+    :param weight: of that term. :param label_weight: of ``supervised``, the loss on the labels. One of them is above 0.
     """
+    if student.labels is None:  # softmax of a single logit is 1 whatever it is
+        name, loss = "score", losses.logits_mse
+    elif temperature is None:
+        name, loss = "logits", losses.logits_mse
+    else:
+        name, loss = "soft", partial(losses.soft_cross_entropy, temperature=temperature)
 
     def objective(batch: Batch) -> Losses:
         logits, terms = student(batch), {}
-        if weight and student.labels is None:  # softmax of a single logit is 1 whatever it is
-            terms["score"] = weight * losses.logits_mse(logits, batch[TEACHER_LOGITS])
-        elif weight:
-            terms["soft"] = weight * losses.soft_cross_entropy(logits, batch[TEACHER_LOGITS], temperature)
+        if weight:
+            terms[name] = weight * loss(logits, batch[TEACHER_LOGITS])
         if label_weight:
             terms["supervised"] = label_weight * losses.supervised(logits, batch["labels"])
-        return terms
-
-    return objective
-
-
-def logits_and_labels(student: Classifier, alpha: float, temperature: float | None = None) -> Objective:
-    """alpha * CE + (1 - alpha) * MSE of logits (arXiv 1903.12136, equation 6).
-
-    :param temperature: of a soft cross-entropy in place of the squared error; a score is learned by the latter always.
-    """
-
-    def objective(batch: Batch) -> Losses:
-        logits, goal, terms = student(batch), batch[TEACHER_LOGITS], {}
-        if alpha < 1:
-            is_soft = temperature is not None and student.labels is not None
-            loss = losses.soft_cross_entropy(logits, goal, temperature) if is_soft else losses.logits_mse(logits, goal)  # type: ignore[arg-type]
-            terms["logits"] = (1 - alpha) * loss
-        if alpha:
-            terms["supervised"] = alpha * losses.supervised(logits, batch["labels"])
         return terms
 
     return objective

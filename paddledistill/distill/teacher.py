@@ -3,6 +3,7 @@ states and attention scores, which would fill gigabytes, from an inference engin
 
 import hashlib
 import logging
+import math
 import re
 from functools import partial
 from pathlib import Path
@@ -11,15 +12,15 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from paddledistill import assets, models, parallel
+from paddledistill import assets, launch, models, parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset, Encoded
-from paddledistill.distill.layer_maps import LayerMap
+from paddledistill.distill.layer_maps import Asked
 from paddledistill.distill.objectives import Targets
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.journal import Journal
-from paddledistill.models.base import Batch, Classifier
+from paddledistill.models.base import UNKNOWN_TASK, Batch, Classifier
 from paddledistill.models.encoder import EncoderClassifier, EncoderModel
 from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
@@ -28,7 +29,7 @@ from paddledistill.tasks import Task
 from paddledistill.training.evaluation import EVALUATION_BATCH, evaluating
 from paddledistill.training.feeding import to_batch
 
-_PART = 128  # batches between two saves
+_PART = 128  # batches between two saves, at most
 _NUMBER = re.compile(r"(LABEL_)?\d+")  # what stands for a label that nobody has named
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def load_teacher(path: str, task: Task, max_seq_length: int | None, called: str 
     model = models.load(path)
     if isinstance(model, EncoderModel):
         models.check_length(model, path, max_seq_length or model.max_seq_length, task.is_pair)
-    is_known = model.info.name != "unknown"
+    is_known = model.info.name != UNKNOWN_TASK
     if is_known and model.info.name != task.name:
         raise UserError(
             f"the {called} {path} was fine-tuned for {model.info.name}, not for {task.name}: give one that run_glue.py fine-tuned for it"
@@ -101,12 +102,14 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -
 
 
 def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path: Path) -> None:
-    """Rows of similar length make a part, so that the parts are the same for any number of processes."""
+    """Each part has rows of all lengths, so that the parts take about as long; there is one for each process, or more."""
     batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)
-    parts = {f"{first:09d}.npy": batches[first : first + _PART] for first in range(0, len(batches), _PART)}
-    left = parallel.mine([batch for name, part in parts.items() if not journal.has(name) for batch in part])
+    count = max(math.ceil(len(batches) / _PART), min(launch.world(), len(batches)))
+    parts = {f"{number:05d}-of-{count:05d}.npy": batches[number::count] for number in range(count)}
+    missing = parallel.agreed(lambda: [name for name in parts if not journal.has(name)])
+    own = sum(len(parts[name]) for name in parallel.mine(missing))
     forward = quick_forward(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
-    with evaluating(teacher), Watched("teacher logits", "batch", len(left)) as watched:
+    with evaluating(teacher), Watched("teacher logits", "batch", own) as watched:
 
         def answer(batch: np.ndarray) -> np.ndarray:
             found = forward(dataset.batch(batch))
@@ -129,22 +132,21 @@ def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path:
         journal.remove()
 
 
-def targets(teacher: EncoderModel, layers: LayerMap, dataset: Dataset, epochs: int) -> Targets | None:
-    """What of the inside of ``teacher`` is compared, as ``layers`` names it, by an inference engine.
+def targets(teacher: EncoderModel, asked: Asked, dataset: Dataset, epochs: int) -> Targets | None:
+    """What is asked of the inside of ``teacher``, by an inference engine.
 
     :param dataset: what will be read, ``epochs`` times; as the teacher encodes it.
-    :returns: None where the teacher itself should answer: on a GPU, for few rows, or if it cannot be exported.
+    :returns: None where the teacher itself should answer: on a GPU, for few rows, if nothing is asked, or if it cannot be exported.
     """
-    if not is_worth_an_export(len(dataset) * epochs):
+    if not any(asked.values()) or not is_worth_an_export(len(dataset) * epochs):
         return None
-    engine = Engine(_Targets(teacher, layers), padded_example(dataset), ENCODER_INPUTS)
+    engine = Engine(_Targets(teacher, asked), padded_example(dataset), ENCODER_INPUTS)
     if engine.kind == "paddle":
         return None
 
     def answer(batch: Batch) -> Captured:
         arrays = engine.run_all({name: batch[name].numpy() for name in ENCODER_INPUTS})
         found = iter(paddle.to_tensor(array) for array in arrays)
-        asked = layers.of_teacher
         kept = [
             {number: next(found) for number in sorted(set(numbers))}
             for numbers in (asked["hidden"], asked["scores"], asked["values"])
@@ -157,15 +159,15 @@ def targets(teacher: EncoderModel, layers: LayerMap, dataset: Dataset, epochs: i
 class _Targets(nn.Layer):
     """A teacher that answers with what an intermediate stage compares."""
 
-    def __init__(self, teacher: EncoderModel, layers: LayerMap) -> None:
+    def __init__(self, teacher: EncoderModel, asked: Asked) -> None:
         super().__init__()
         self.network = teacher.network
-        self._teacher, self._layers = [teacher], layers  # in a list, so that its weights are not counted twice
+        self._teacher, self._asked = [teacher], asked  # in a list, so that its weights are not counted twice
 
     def extra_repr(self) -> str:
         """Tells one export of a teacher from another."""
-        return str(self._layers.of_teacher)
+        return str(self._asked)
 
     def forward(self, batch: Batch) -> list[paddle.Tensor]:
-        found = self._teacher[0].capture(batch, **self._layers.of_teacher)
+        found = self._teacher[0].capture(batch, **self._asked)
         return [*found.hidden.values(), *found.scores.values(), *found.values.values()]  # by number, each once

@@ -1,6 +1,5 @@
 """What every classifier offers to the loop, the evaluation, the report and the server, whatever is inside."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from paddledistill.data.datasets import Encoded
 from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
+from paddledistill.files import read_json, write_json
 from paddledistill.tasks import Example, Task
 
 TASK_FILE = "task.json"
+UNKNOWN_TASK = "unknown"  # of a model that another tool wrote
 Batch = dict[str, paddle.Tensor]
 
 
@@ -39,16 +40,14 @@ class TaskInfo:
         if not path.is_file():
             return None
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json(path)
             return cls(**{**content, "labels": content["labels"] and tuple(content["labels"])})
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error}): copy the model directory again") from None
 
     def write(self, directory: Path) -> None:
         """Write it into a model directory."""
-        (directory / TASK_FILE).write_text(
-            json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        write_json(directory / TASK_FILE, asdict(self))
 
     @property
     def num_outputs(self) -> int:

@@ -238,8 +238,8 @@ def student_tokenizer(
     return found.pruned(texts)
 
 
-def take_vectors(model: BiLSTM, path: Path) -> int:
-    """Start the embeddings of all words that a file of word vectors knows from there; returns how many.
+def take_vectors(model: BiLSTM, path: Path) -> None:
+    """Start the embeddings of all words that a file of word vectors knows from there.
 
     :raises UserError: if the file cannot be read, or its vectors are of another width.
     """
@@ -262,7 +262,6 @@ def take_vectors(model: BiLSTM, path: Path) -> int:
         table[number] = vectors[words[number]]
     model.embedding.weight.set_value(table)
     logger.info("word vectors: %d of %d words of the student have one", len(known), len(words))
-    return len(known)
 
 
 def load_bilstm(directory: Path) -> BiLSTM:

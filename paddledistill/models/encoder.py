@@ -18,7 +18,7 @@ from paddledistill.data.tokenization import VOCABULARY_FILE, Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import digest
 from paddledistill.models import kernels, transformer
-from paddledistill.models.base import Batch, Classifier, TaskInfo
+from paddledistill.models.base import UNKNOWN_TASK, Batch, Classifier, TaskInfo
 from paddledistill.models.families import FAMILIES, HEADS, Family, kind_of, part_of
 from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.models.weights import PADDLE_WEIGHTS, State, fill, read_config, read_state
@@ -111,6 +111,16 @@ class EncoderModel(Classifier):
         blocks = self.family.blocks(self.backbone)
         return transformer.capture(blocks, state, self.bias(batch), hidden, scores, values)
 
+    def forward(self, batch: Batch) -> paddle.Tensor:
+        """Logits, [batch, labels]; of an encoder without a head the last hidden state, [batch, length, width]."""
+        found = self.network(**self.inputs(batch))
+        return found[0] if isinstance(found, tuple) else found
+
+    def save(self, directory: Path) -> None:
+        """Write a PaddleNLP-loadable directory."""
+        self.network.save_pretrained(str(directory))
+        self.tokenizer.save(directory)
+
     def projected(self, number: int, state: paddle.Tensor) -> paddle.Tensor:
         """A hidden state by its projection, or as it is where there are none."""
         return state if self.projections is None else self.projections[str(number)](state)
@@ -118,11 +128,6 @@ class EncoderModel(Classifier):
 
 class EncoderClassifier(EncoderModel):
     """A PaddleNLP ``...ForSequenceClassification``; its head has ``info.num_outputs`` outputs."""
-
-    def forward(self, batch: Batch) -> paddle.Tensor:
-        """Logits, [batch, labels]."""
-        found = self.network(**self.inputs(batch))
-        return found[0] if isinstance(found, tuple) else found
 
     def reorder(self, order: Sequence[int], labels: tuple[str, ...]) -> None:
         """Give what was output number ``order[i]`` as number i, and call the outputs ``labels``."""
@@ -132,12 +137,11 @@ class EncoderClassifier(EncoderModel):
         self.info = dataclasses.replace(self.info, labels=labels)
 
     def save(self, directory: Path) -> None:
-        """Write a PaddleNLP-loadable directory."""
+        """Names of the labels and the task as well."""
         labels = self.labels or ("score",)
         self.config.id2label = dict(enumerate(labels))
         self.config.label2id = {label: number for number, label in enumerate(labels)}
-        self.network.save_pretrained(str(directory))
-        self.tokenizer.save(directory)
+        super().save(directory)
         self.info.write(directory)
 
 
@@ -148,16 +152,6 @@ class PlainEncoder(EncoderModel):
     next_step = (
         "Go on from it: `run_glue.py --model_name_or_path DIRECTORY ...`, or as the student of `task_distill.py`"
     )
-
-    def forward(self, batch: Batch) -> paddle.Tensor:
-        """The last hidden state, [batch, length, width]."""
-        found = self.network(**self.inputs(batch))
-        return found[0] if isinstance(found, tuple) else found
-
-    def save(self, directory: Path) -> None:
-        """Write a PaddleNLP-loadable directory."""
-        self.network.save_pretrained(str(directory))
-        self.tokenizer.save(directory)
 
 
 def load_encoder_classifier(directory: Path) -> EncoderClassifier:
@@ -199,15 +193,10 @@ def plain_encoder(source: str, model_type: str | None = None) -> PlainEncoder:
     :param source: a local directory (of a classifier too), an embedded asset, or a PaddleNLP model name.
     :raises UserError: if it cannot be found or does not fit.
     """
-    directory = find_pretrained(source)
-    if directory is None:
-        family, config, tokenizer, directory = _fetch(source, model_type)
-    else:
-        family = FAMILIES[_kind(read_config(directory), directory, model_type)]
-        config, tokenizer = _read_shape(directory, family, family, max_seq_length=1)
+    family, config, tokenizer, directory = read_pretrained(source, model_type)
     with _described(source):
         network = family.model_class()(config)
-    fill(network, _read_encoder(directory, family, config), Path(source), _NEW)
+    fill(network, read_tensors(directory, family, config), Path(source), _NEW)
     model = PlainEncoder(
         network, tokenizer, TaskInfo("text", None, is_pair=True, max_seq_length=positions_of(network.config))
     )
@@ -228,7 +217,7 @@ def new_plain_encoder(
     config = copy.deepcopy(like.config)
     config.num_hidden_layers, config.hidden_size = layers, width
     config.num_attention_heads, config.intermediate_size = heads, intermediate
-    _set_dropout(config, dropout)
+    set_dropout(config, dropout)
     return PlainEncoder(like.family.model_class()(config), like.tokenizer, like.info)
 
 
@@ -272,6 +261,21 @@ def find_pretrained(source: str) -> Path | None:
     return None
 
 
+def read_pretrained(
+    source: str, model_type: str | None = None
+) -> tuple[Family, Any, Tokenizer | SubwordTokenizer, Path]:
+    """Family, configuration and tokenizer of an encoder, and the directory that holds its weights.
+
+    :param source: a local directory (of a classifier too), an embedded asset, or a PaddleNLP model name.
+    :raises UserError: if it cannot be found or does not fit.
+    """
+    directory = find_pretrained(source)
+    if directory is None:
+        return _fetch(source, model_type)
+    family = FAMILIES[_kind(read_config(directory), directory, model_type)]
+    return family, *read_shape(directory, family, family), directory
+
+
 def identify(source: str) -> str:
     """What tells one pre-trained encoder from another: a digest, or its PaddleNLP name.
 
@@ -289,7 +293,7 @@ def _build(directory: Path, info: TaskInfo, model_type: str | None, pretrained: 
     if model_type and model_type != kind and pretrained and {model_type, kind} != {"bert", "tinybert"}:
         raise UserError(f"--model_type {model_type} does not fit {directory}, which holds a {kind} model")
     family, own = FAMILIES[kind], FAMILIES[model_type if pretrained and model_type else kind]
-    config, tokenizer = _read_shape(directory, family, own, info.max_seq_length)
+    config, tokenizer = read_shape(directory, family, own, info.max_seq_length)
     return _filled(directory, family, own, config, tokenizer, info, directory, pretrained)
 
 
@@ -307,7 +311,7 @@ def _filled(
     config.num_labels = info.num_outputs
     with _described(source):
         network = own.classifier_class()(config)
-    state = _read_encoder(weights, family, config)
+    state = read_tensors(weights, family, config)
     heads = {name: tensor for name, tensor in state.items() if name.startswith(HEADS)}
     if not heads and not pretrained:
         raise UserError(f"{source} is an encoder without a head: fine-tune it with run_glue.py first")
@@ -342,8 +346,8 @@ def _described(source: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _read_shape(
-    directory: Path, family: Family, own: Family, max_seq_length: int
+def read_shape(
+    directory: Path, family: Family, own: Family, max_seq_length: int = 1
 ) -> tuple[Any, Tokenizer | SubwordTokenizer]:
     """Configuration, as ``own`` family's, and tokenizer of a directory that holds a model of ``family``."""
     with _described(directory):
@@ -354,7 +358,7 @@ def _read_shape(
     return config, tokenizer
 
 
-def _read_encoder(directory: Path, family: Family, config: Any) -> State:
+def read_tensors(directory: Path, family: Family, config: Any) -> State:
     """All tensors, those of the encoder without its name before them."""
     prefixes = [family.prefix, family.foreign_prefix or family.prefix]
     return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
@@ -419,7 +423,7 @@ def _foreign_info(raw: dict[str, Any]) -> TaskInfo:
     count = len(names) or int(raw.get("num_labels") or raw.get("num_classes") or 2)
     labels = tuple(str(names.get(str(i), names.get(i, i))) for i in range(count))
     return TaskInfo(
-        "unknown",
+        UNKNOWN_TASK,
         labels if count > 1 else None,
         is_pair=False,
         max_seq_length=min(128, int(raw.get("max_position_embeddings", 130)) - _MOST_USED_POSITIONS),
@@ -508,7 +512,7 @@ def keep_layers(model: Encoder, layers: Sequence[int] | None, dropout: float | N
     if layers:
         config.num_hidden_layers = len(layers)
     if dropout is not None:
-        _set_dropout(config, dropout)
+        set_dropout(config, dropout)
     network = type(model.network)(config)
     state = model.network.state_dict()
     inside = "" if model.backbone is model.network else f"{model.family.prefix}."
@@ -516,7 +520,8 @@ def keep_layers(model: Encoder, layers: Sequence[int] | None, dropout: float | N
     return type(model)(network, model.tokenizer, model.info)
 
 
-def _set_dropout(config: Any, dropout: float) -> None:
+def set_dropout(config: Any, dropout: float) -> None:
+    """Everywhere in an encoder and its head."""
     for name in _DROPOUTS:
         if hasattr(config, name):
             setattr(config, name, dropout)

@@ -18,7 +18,11 @@ from paddledistill.models.transformer import Block, albert_block, block
 from paddledistill.models.weights import State
 
 HEADS = ("classifier.", "pre_classifier.")  # of a classifier, beside its encoder
-FOREIGN_HEADS = {"sequence_summary.summary.": "classifier.dense.", "logits_proj.": "classifier.out_proj."}  # XLNet's
+FOREIGN_HEADS = {
+    "sequence_summary.summary.": "classifier.dense.", "logits_proj.": "classifier.out_proj.",  # XLNet's
+    "cls.predictions.transform.dense.": "cls.predictions.transform.", "cls.predictions.bias": "cls.predictions.decoder_bias",
+    "cls.predictions.transform.LayerNorm.": "cls.predictions.layer_norm.",  # what guesses words
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

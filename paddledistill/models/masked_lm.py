@@ -7,7 +7,7 @@ embeddings. ``examples/tinybert/fit_masked_lm.py`` makes it; loading merges it i
 
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,23 @@ import paddle
 from numpy.typing import NDArray
 from paddle import nn
 
-from paddledistill.data.masked_text import MaskedText
+from paddledistill.data.subwords import SubwordTokenizer
 from paddledistill.data.tokenization import Tokenizer
-from paddledistill.distill import losses
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.models import kernels
 from paddledistill.models.base import Batch, TaskInfo
-from paddledistill.models.encoder import EncoderModel, find_pretrained
+from paddledistill.models.encoder import EncoderModel, find_pretrained, read_pretrained, read_tensors, set_dropout
 from paddledistill.models.engine import Engine
 from paddledistill.models.families import FAMILIES
 from paddledistill.models.paddlenlp import paddlenlp_transformers
-from paddledistill.models.weights import State, fill, read_config, read_state
+from paddledistill.models.weights import State, fill
 
 SHIPPED = {"minilm-l6": Path(__file__).with_name("minilm_l6_masked_lm.npz")}
 UPDATE_FILE = "masked_lm.npz"
 
 _MATRICES = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "linear1", "linear2")
 _HEAD = "cls.predictions."
-_HEAD_FROM_TORCH = {
-    "transform.dense.weight": "transform.weight",
-    "transform.dense.bias": "transform.bias",
-    "transform.LayerNorm.weight": "layer_norm.weight",
-    "transform.LayerNorm.bias": "layer_norm.bias",
-    "bias": "decoder_bias",
-}
 
 
 class MaskedLM(EncoderModel):
@@ -48,8 +40,10 @@ class MaskedLM(EncoderModel):
 
     tokenizer: Tokenizer
 
-    def __init__(self, network: Any, tokenizer: Tokenizer, info: TaskInfo | None = None) -> None:
+    def __init__(self, network: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo | None = None) -> None:
         """:param network: PaddleNLP's ``BertForMaskedLM``, its decoder tied to the word embeddings."""
+        if not isinstance(tokenizer, Tokenizer):
+            raise UserError("a masked LM must read WordPiece: give a bert with a vocab.txt")
         positions = network.config.max_position_embeddings
         super().__init__(
             network, tokenizer, info or TaskInfo("masked-lm", None, is_pair=False, max_seq_length=positions)
@@ -86,16 +80,13 @@ class MaskedLM(EncoderModel):
         """Logits of chosen positions, float32 [positions, vocabulary], without gradients.
 
         :param input_ids: [batch, length], as are ``token_type_ids`` and ``attention_mask`` (1 where there is a token).
-        :param positions: (row, column) of each position, [positions, 2]; or row * length + column, [positions].
+        :param positions: row * length + column of each, [positions].
         """
-        chosen = np.asarray(positions, np.int64)
-        if chosen.ndim == 2:
-            chosen = chosen[:, 0] * np.asarray(input_ids).shape[1] + chosen[:, 1]
         arrays = {
             "input_ids": input_ids,
             "token_type_ids": token_type_ids,
             "attention_mask": attention_mask,
-            "positions": chosen,
+            "positions": positions,
         }
         batch = {name: np.asarray(array, np.int64) for name, array in arrays.items()}
         if self._engine:
@@ -119,8 +110,7 @@ class MaskedLM(EncoderModel):
         if next(_low_rank(self.network), None):
             save_update(self.network, directory / UPDATE_FILE)
         else:
-            self.network.save_pretrained(str(directory))
-            self.tokenizer.save(directory)
+            super().save(directory)
 
 
 def masked_lm(source: str | Path, update: Path | None = None) -> MaskedLM:
@@ -131,8 +121,7 @@ def masked_lm(source: str | Path, update: Path | None = None) -> MaskedLM:
     :raises UserError: if it cannot be found, is damaged, or has no masked-LM head.
     """
     update = update or SHIPPED.get(str(source))
-    directory = find_pretrained(str(source))
-    model = _download(str(source)) if directory is None else _load(directory, may_be_new=(_HEAD,) if update else ())
+    model = _load(str(source), may_be_new=(_HEAD,) if update else ())
     if update:
         merge_update(model.network, update)
     model.eval()
@@ -144,35 +133,13 @@ def with_new_head(encoder: EncoderModel) -> MaskedLM:
 
     :raises UserError: if the encoder is of another family.
     """
-    if encoder.kind != "bert" or not isinstance(encoder.tokenizer, Tokenizer):
+    if encoder.kind != "bert":
         raise UserError(
             f"a masked LM must be a bert, not a {encoder.kind}: leave --mlm_weight and --soft_mlm_weight out"
         )
     network = paddlenlp_transformers().BertForMaskedLM(encoder.config)
     network.bert.set_state_dict(encoder.network.state_dict())
     return MaskedLM(network, encoder.tokenizer)
-
-
-def masked_lm_loss(model: MaskedLM, batch: Batch) -> dict[str, paddle.Tensor]:
-    """Mean cross-entropy of the masked positions, as an objective of the training loop."""
-    return {"masked_lm": losses.supervised(model(batch), batch["labels"])}
-
-
-def score(model: MaskedLM, dataset: MaskedText, batch_size: int = 32) -> dict[str, float]:
-    """Mean cross-entropy (``loss``, nats) and ``accuracy`` of the masked pieces of a data set; the training mode is kept."""
-    was_training, total, right, guesses = model.training, 0.0, 0, 0
-    model.eval()
-    with paddle.no_grad():
-        for first in range(0, len(dataset), batch_size):
-            arrays = dataset.batch(np.arange(first, min(first + batch_size, len(dataset))))
-            batch = {name: paddle.to_tensor(array) for name, array in arrays.items()}
-            logits = model(batch)
-            total += float(losses.supervised(logits, batch["labels"])) * len(arrays["labels"])
-            right += int((logits.argmax(-1) == batch["labels"]).sum())
-            guesses += len(arrays["labels"])
-    if was_training:
-        model.train()
-    return {"loss": total / guesses, "accuracy": right / guesses}
 
 
 class LowRankLinear(nn.Layer):
@@ -201,7 +168,7 @@ def add_update(source: str, rank: int, frequencies: NDArray[Any]) -> MaskedLM:
     :param frequencies: [vocabulary] counts of the wordpieces in the text; the decoder's bias starts at their logarithm, so that
         training does not begin by learning which words are frequent.
     """
-    model = _load(pretrained_directory(source), may_be_new=(_HEAD,))
+    model = _load(source, may_be_new=(_HEAD,))
     network = model.network
     for layer in network.bert.encoder.layers:
         for name in _MATRICES:
@@ -284,29 +251,22 @@ def _update_tensors(network: nn.Layer) -> dict[str, paddle.Tensor]:
     }
 
 
-def _load(directory: Path, may_be_new: tuple[str, ...]) -> MaskedLM:
-    """A masked LM from a model directory; only tensors that start with one of ``may_be_new`` may be missing."""
-    transformers = paddlenlp_transformers()
-    kind = read_config(directory).get("model_type", "bert")
-    if kind != "bert":
-        raise UserError(f"{directory} holds a {kind} model; a masked LM must be a bert")
-    config = transformers.BertConfig.from_pretrained(str(directory))
-    config.use_cache = False
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = (
-        0.0  # Paddle's dropout is slow, and nothing here overfits
-    )
-    state = read_state(
-        directory, ["bert"], lambda tensors: FAMILIES["bert"].from_torch(tensors, config) | _head_from_torch(tensors)
-    )
-    state = {name if name.startswith("cls.") else f"bert.{name}": tensor for name, tensor in state.items()}
+def _load(source: str, may_be_new: tuple[str, ...]) -> MaskedLM:
+    """A masked LM of ``source``; only tensors that start with one of ``may_be_new`` may be missing."""
+    family, config, tokenizer, directory = read_pretrained(source, "bert")
+    if family is not FAMILIES["bert"]:
+        raise UserError(f"{source} holds a {family.stem} model; a masked LM must be a bert")
+    set_dropout(config, 0.0)  # Paddle's dropout is slow, and nothing here overfits
+    tensors = read_tensors(directory, family, config)
+    state = {name if name.startswith("cls.") else f"bert.{name}": tensor for name, tensor in tensors.items()}
     if not may_be_new and f"{_HEAD}transform.weight" not in state:
         known = ", ".join(SHIPPED)
         raise UserError(
-            f"{directory} has no masked-LM head: give a BERT saved with one (BertForMaskedLM, BertForPretraining), or {known}"
+            f"{source} has no masked-LM head: give a BERT saved with one (BertForMaskedLM, BertForPretraining), or {known}"
         )
-    network = transformers.BertForMaskedLM(config)
-    fill(network, _tie(state), directory, ("bert.pooler.", *may_be_new))
-    return MaskedLM(network, Tokenizer.from_directory(directory))
+    network = paddlenlp_transformers().BertForMaskedLM(config)
+    fill(network, _tie(state), Path(source), ("bert.pooler.", *may_be_new))
+    return MaskedLM(network, tokenizer)
 
 
 def _tie(state: State) -> State:
@@ -315,23 +275,3 @@ def _tie(state: State) -> State:
     words = state.get("bert.embeddings.word_embeddings.weight")
     tied = {f"{_HEAD}decoder.weight": words, f"{_HEAD}decoder_bias": bias, f"{_HEAD}decoder.bias": bias}
     return state | {name: tensor for name, tensor in tied.items() if tensor is not None}
-
-
-def _head_from_torch(state: State) -> State:
-    found = {_HEAD + own: state[_HEAD + theirs] for theirs, own in _HEAD_FROM_TORCH.items() if _HEAD + theirs in state}
-    matrix = f"{_HEAD}transform.weight"
-    return found | ({matrix: np.ascontiguousarray(found[matrix].T)} if matrix in found else {})
-
-
-def _download(name: str) -> MaskedLM:
-    transformers = paddlenlp_transformers()
-    try:
-        network = transformers.BertForMaskedLM.from_pretrained(name)
-        vocabulary = transformers.BertTokenizer.from_pretrained(name)
-    except Exception as error:  # the hub client raises a dozen kinds: offline, unknown name, bad archive
-        raise UserError(
-            f"no masked LM {name}: not a local directory, not embedded ({', '.join(SHIPPED)}), and PaddleNLP could not fetch it "
-            f"({type(error).__name__}); check the spelling and the network, or give a local directory"
-        ) from error
-    pieces: Sequence[str] = [piece for piece, _ in sorted(vocabulary.get_vocab().items(), key=lambda item: item[1])]
-    return MaskedLM(network, Tokenizer.from_vocab(pieces, lowercase=vocabulary.do_lower_case))

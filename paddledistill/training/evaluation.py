@@ -1,6 +1,6 @@
 """Predictions and metrics over whole data sets."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -11,7 +11,10 @@ from paddle import nn
 from paddledistill import parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
+from paddledistill.data.masked_text import MaskedText
+from paddledistill.distill import losses
 from paddledistill.models.base import Batch, Classifier
+from paddledistill.models.masked_lm import MaskedLM
 from paddledistill.training import metrics
 from paddledistill.training.feeding import to_batch
 
@@ -35,25 +38,20 @@ def predict(
     model: Classifier,
     dataset: Dataset,
     batch_size: int = EVALUATION_BATCH,
-    progress: Callable[[Sequence[np.ndarray]], Iterable[np.ndarray]] = list,
+    share: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]] = list,
     forward: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Logits of every row, [rows, labels], in the order of the data set.
 
-    :param progress: wraps the list of batches, for example in a progress bar; what it leaves out keeps logits of 0.
+    :param share: which of the batches to answer, such as a process's own; the others keep logits of 0.
     :param forward: answers in place of the model, for example an inference engine.
     """
     forward = forward or (lambda arrays: model(to_batch(arrays)).numpy())
     logits = np.zeros((len(dataset), model.info.num_outputs), np.float32)
     with evaluating(model):
-        for rows in progress(sequential_batches(dataset.lengths, batch_size)):
+        for rows in share(sequential_batches(dataset.lengths, batch_size)):
             logits[rows] = forward(dataset.batch(rows))
     return logits
-
-
-def predict_together(model: Classifier, dataset: Dataset) -> np.ndarray:
-    """The same, each process of the run answering its share of the batches."""
-    return parallel.total(predict(model, dataset, progress=parallel.mine))
 
 
 class Evaluation(NamedTuple):
@@ -66,10 +64,11 @@ class Evaluation(NamedTuple):
 def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str]) -> Evaluation:
     """Metrics and loss of every set; names of sets other than ``dev`` come before theirs, as in ``dev_mismatched/accuracy``.
 
-    The distributions are the logits on ``dev``, by name of the class, or of the scores.
+    Each process of the run answers its share of the batches. The distributions are the logits on ``dev``, by name of the class, or of
+    the scores.
     """
     found: dict[str, float] = {}
-    logits = {name: predict_together(model, dataset) for name, dataset in sets.items()}
+    logits = {name: parallel.total(predict(model, dataset, share=parallel.mine)) for name, dataset in sets.items()}
     for name, dataset in sets.items():
         labels = dataset.columns["labels"]
         values = {**metrics.compute(names, logits[name], labels), "loss": _loss(logits[name], labels)}
@@ -79,15 +78,29 @@ def evaluate(model: Classifier, sets: Mapping[str, Dataset], names: Sequence[str
 
 
 def _loss(logits: np.ndarray, labels: np.ndarray) -> float:
-    from paddledistill.distill import losses
-
     return float(losses.supervised(paddle.to_tensor(logits), paddle.to_tensor(labels)))
+
+
+def evaluate_guesses(model: MaskedLM, dataset: MaskedText, batch_size: int = 32) -> Evaluation:
+    """Mean cross-entropy (``loss``, nats) and ``accuracy`` of the masked pieces of a data set."""
+    total, right, guesses = 0.0, 0, 0
+    with evaluating(model):
+        for rows in sequential_batches(dataset.lengths, batch_size):
+            batch = to_batch(dataset.batch(rows))
+            logits, count = model(batch), len(batch["labels"])
+            total += float(losses.supervised(logits, batch["labels"])) * count
+            right += int((logits.argmax(-1) == batch["labels"]).sum())
+            guesses += count
+    return Evaluation({"loss": total / guesses, "accuracy": right / guesses})
 
 
 def mean_losses(
     objective: Callable[[Batch], Mapping[str, paddle.Tensor]], model: nn.Layer, dataset: Dataset
 ) -> Evaluation:
-    """Mean of every loss term of an objective over a data set, and of their sum as ``loss``."""
+    """Mean of every loss term of an objective over a data set, and of their sum as ``loss``.
+
+    Means of batches are weighed by their rows, also of a term that is a mean over tokens: of that not every token counts alike.
+    """
     totals: dict[str, float] = {}
     with evaluating(model):
         for rows in parallel.mine(sequential_batches(dataset.lengths, EVALUATION_BATCH)):

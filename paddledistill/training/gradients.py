@@ -1,7 +1,8 @@
 """Gradients of several processes, added up.
 
-Each process weighs its loss by its share of the rows, so the sum is the gradient of the whole batch, also where a batch does not
-divide evenly.
+Each process weighs its loss by its share of the rows, also where a batch does not divide evenly. Of a loss that is a mean over rows the
+sum is the gradient of the whole batch. One that is a mean over tokens (hidden states, attention, masked words) divides by the tokens of
+each portion: the sum is that of a mean of such means, and depends a little on how the rows were shared out.
 """
 
 import numpy as np

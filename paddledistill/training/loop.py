@@ -172,7 +172,7 @@ def _step(
     amp: str | None,
     number: int,
 ) -> dict[str, float]:
-    """Move the weights once; returns the loss and, if there are several, its terms: means over the rows of all processes."""
+    """Move the weights once; returns the loss and, if there are several, its terms: means of all portions, weighed by their rows."""
     sums: dict[str, paddle.Tensor] = {}
     for share, batch in portions:
         with paddle.amp.auto_cast(enable=amp is not None, dtype="bfloat16" if amp == "bf16" else "float16"):

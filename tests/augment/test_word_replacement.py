@@ -125,7 +125,7 @@ def test_candidates_are_the_best_words_of_the_model(model: MaskedLM, jobs: list[
         ]
         types = [0] * (len(pieces) + 2) + [1] * (len(pieces) + 1)
         logits = model.predict_logits(
-            np.array([row]), np.array([types]), np.ones((1, len(row)), int), np.array([[0, at + 1]])
+            np.array([row]), np.array([types]), np.ones((1, len(row)), int), np.array([at + 1])
         )[0]
         ranked = np.argsort(-logits, kind="stable")
         words = [

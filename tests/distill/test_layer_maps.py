@@ -36,9 +36,16 @@ def test_last_and_explicit() -> None:
     assert (found.hidden, found.attention) == (((0, 0), (1, 4), (3, 6)), ((0, 3), (2, 5)))
 
 
-@pytest.mark.parametrize("spec", ["1:7", "4:6", "0:2", "1-2", "", "1:2,1:3", "-1:2", "2i"])
-def test_what_does_not_fit_is_refused(spec: str) -> None:
-    with pytest.raises(UserError, match="layer"):
+@pytest.mark.parametrize(
+    ("spec", "fix"),
+    [
+        *((spec, "take pairs from 1:1 to 3:6") for spec in ("1:7", "4:6", "0:2")),
+        *((spec, "nor pairs like 1:2,2:4") for spec in ("1-2", "", "2i")),
+        *((spec, "name each once, as in 1:2,2:4") for spec in ("1:2,1:3", "-1:2")),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_the_fix_named(spec: str, fix: str) -> None:
+    with pytest.raises(UserError, match=f"layer.*{fix}"):
         layer_map(spec, 3, 6)
 
 
@@ -56,5 +63,5 @@ def test_a_map_whose_weights_leave_nothing_is_refused(
 
 
 def test_uniform_refuses_a_shallower_teacher() -> None:
-    with pytest.raises(UserError, match="at least as deep"):
+    with pytest.raises(UserError, match="at least as deep .*: take a shallower student, or explicit pairs"):
         layer_map("uniform", 6, 4)

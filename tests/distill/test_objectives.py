@@ -8,10 +8,13 @@ import pytest
 
 from paddledistill import models
 from paddledistill.data.batching import sequential_batches
+from paddledistill.data.masked_text import mask_text
 from paddledistill.distill import losses, objectives
 from paddledistill.distill.layer_maps import layer_map
+from paddledistill.distill.teacher import targets
 from paddledistill.errors import UserError
-from paddledistill.models import EncoderClassifier, TaskInfo
+from paddledistill.models import EncoderClassifier, TaskInfo, engine
+from paddledistill.models.masked_lm import masked_lm, with_new_head
 from paddledistill.tasks import Example
 from paddledistill.training.feeding import to_batch
 
@@ -97,7 +100,7 @@ def test_regression_learns_the_teachers_score(tiny_bert: Path) -> None:
     batch = batch_of(student)
     batch[objectives.TEACHER_LOGITS] = student(batch).detach() + paddle.to_tensor([[1.0], [-2.0]])
     batch["labels"] = paddle.to_tensor([3.0, 4.0])
-    (loss,) = objectives.prediction(student, 1.0)(batch).values()
+    loss = objectives.prediction(student, 1.0)(batch)["score"]
     assert float(loss) == pytest.approx((1.0 + 4.0) / 2, rel=1e-4)
     loss.backward()
     assert float(student.network.classifier.weight.grad.abs().max()) > 0
@@ -110,14 +113,12 @@ def test_alpha_mixes_labels_and_logits(tiny_bert: Path) -> None:
     logits = student(batch).detach()
     batch[objectives.TEACHER_LOGITS] = logits + 0.5
     whole = {
-        alpha: sum(float(term) for term in objectives.logits_and_labels(student, alpha)(batch).values())
+        alpha: sum(float(term) for term in objectives.prediction(student, None, 1 - alpha, alpha)(batch).values())
         for alpha in (0.0, 0.3, 1.0)
     }
     ce = float(losses.supervised(logits, batch["labels"]))
     assert whole == pytest.approx({0.0: 0.25, 0.3: 0.3 * ce + 0.7 * 0.25, 1.0: ce}, rel=1e-4)
-    soft = objectives.logits_and_labels(student, 0.3, temperature=2.0)(batch)
-    expected = 0.7 * float(losses.soft_cross_entropy(logits, batch[objectives.TEACHER_LOGITS], 2.0))
-    assert float(soft["logits"]) == pytest.approx(expected, rel=1e-5)
+    assert list(objectives.prediction(student, None, 0.7, 0.3)(batch)) == ["logits", "supervised"]
 
 
 def test_prediction_stage_never_asks_for_attentions(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +213,35 @@ def test_weights_scale_terms_and_zero_leaves_them_out(tiny_bert: Path, tiny_stud
         assert float(value) == pytest.approx(factor * float(plain[name]), rel=1e-5)
     only_states = layer_map("2i+1", 2, 4).weighed(1.0, 1.0, 0.0)
     assert only_states.of_teacher["scores"] == ()
+
+
+@pytest.mark.parametrize("with_engine", [False, True])
+def test_the_teacher_guesses_from_the_pass_that_is_compared(
+    tiny_masked_lm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_engine: bool
+) -> None:
+    """Its encoder ran a second time for its guesses, which are the same from the hidden state that it shows."""
+    monkeypatch.setenv("PADDLEDISTILL_HOME", str(tmp_path))
+    monkeypatch.setattr(engine, "WORTH_AN_EXPORT", 1 if with_engine else 1000)
+    teacher = masked_lm(tiny_masked_lm)
+    paddle.seed(1)
+    student = with_new_head(models.keep_layers(models.plain_encoder(str(tiny_masked_lm)), [1], 0.0))
+    rows = mask_text(np.random.default_rng(0).integers(5, 790, 100).astype(np.int32), teacher.tokenizer, 16, 0)
+    batch = to_batch(rows.batch(np.arange(4)))
+    layers, words = layer_map("2i+1", 1, 2), objectives.Words(0.5, 2.0, temperature=3.0)
+    answers = targets(teacher, words.asked_of(teacher, layers), rows, epochs=1)
+    assert (answers is not None) == with_engine
+    passes: list[int] = []
+    teacher.backbone.embeddings.register_forward_pre_hook(lambda *_: passes.append(1))
+    found = objectives.general(student, teacher, layers, answers, objectives.Weights(), words)(batch)
+    assert len(passes) == (0 if with_engine else 1)
+    goal = teacher(batch).detach()
+    hard = losses.supervised(student(batch), batch["labels"])
+    soft = losses.soft_cross_entropy(student(batch), goal, 3.0)
+    assert float(found["mlm"]) == pytest.approx(0.5 * float(hard), rel=1e-5)
+    assert float(found["soft_mlm"]) == pytest.approx(2.0 * float(soft), rel=1e-5)
+    assert {"hidden_0", "hidden_1", "attention_0"} < set(found)
+    sum(found.values()).backward()
+    assert all(weight.grad is None for weight in teacher.parameters())
 
 
 def test_labels_beside_the_teachers_logits(tiny_student: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +90,41 @@ def test_what_a_killed_command_computed_is_used_by_the_next(tiny_bert: Path, mon
     np.testing.assert_allclose(teacher_logits(model, "digest", dataset), expected, atol=1e-5)
     assert sum(asked) == len(EXAMPLES) + 2 * 2, "the third to fifth batch: of a part that was not whole"
     assert [path.suffix for path in (assets.cache_dir() / "logits").iterdir()] == [".npy"]
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from paddledistill import cli, launch
+
+def main(args):
+    from paddledistill import models
+    from paddledistill.distill.teacher import teacher_logits
+    from paddledistill.tasks import Example
+    model, asked = models.load(sys.argv[1]), []
+    model.register_forward_pre_hook(lambda layer, inputs: asked.append(len(inputs[0]["input_ids"])))
+    dataset = model.encode([Example("dull and old " * (1 + number % 9), None, 0) for number in range(300)], 32)
+    found = teacher_logits(model, "digest", dataset)
+    Path(f"asked-{launch.rank()}.json").write_text(json.dumps({"rows": asked, "sum": float(abs(found).sum())}))
+
+parser = cli.Parser("a test")
+parser.add_argument("model")
+cli.add_device_flags(parser)
+cli.run(main, parser)
+"""
+
+
+def test_processes_share_a_small_set_and_count_their_own_batches(tiny_bert: Path, tmp_path: Path) -> None:
+    """Of 5 batches, which all were one process's, while it counted to 3."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", str(tiny_bert), "--n_cpu", "2"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"asked-{rank}.json").read_text()) for rank in range(2))
+    assert (len(first["rows"]), len(second["rows"])) == (3, 2)
+    assert sum(first["rows"] + second["rows"]) == 300
+    assert first["sum"] == second["sum"] > 0
+    assert "teacher logits: 100%" in done.stderr and "3/3" in done.stderr
 
 
 def test_a_second_command_waits_for_the_first(
@@ -196,10 +233,10 @@ def test_an_engine_gives_the_states_and_scores_that_the_teacher_gives(tiny_bert:
     rows = [Example("a warm and funny story", None, 1), Example("dull and old and long and dull", None, 0)] * 50
     dataset = model.encode(rows)
     layers = layer_map(name, 2, 4)
-    answer = targets(model, layers, dataset, epochs=30)
+    answer = targets(model, layers.of_teacher, dataset, epochs=30)
     assert answer is not None
     batch = to_batch(dataset.batch([0, 1, 2]))
-    found, live = answer(batch), objectives.live_targets(model, layers)(batch)
+    found, live = answer(batch), objectives.live_targets(model, layers.of_teacher)(batch)
     for own, theirs in ((found.hidden, live.hidden), (found.scores, live.scores)):
         assert set(own) == set(theirs)
         for number, tensor in theirs.items():
@@ -209,4 +246,4 @@ def test_an_engine_gives_the_states_and_scores_that_the_teacher_gives(tiny_bert:
 def test_few_rows_are_not_worth_an_export(tiny_bert: Path) -> None:
     model = models.new_encoder_classifier(str(tiny_bert), models.TaskInfo.of(get_task("sst-2"), 32))
     dataset = model.encode([Example("a warm story", None, 1)])
-    assert targets(model, layer_map("2i+1", 2, 4), dataset, epochs=3) is None
+    assert targets(model, layer_map("2i+1", 2, 4).of_teacher, dataset, epochs=3) is None

@@ -272,7 +272,7 @@ def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
     paddle.seed(1)
     model = models.new_bilstm(BiLSTMConfig(3, 4), tokenizer, SINGLE)
     before = model.embedding.weight.numpy().copy()
-    assert take_vectors(model, tmp_path / "glove.txt") == 2
+    take_vectors(model, tmp_path / "glove.txt")
     after = model.embedding.weight.numpy()
     np.testing.assert_array_equal(after[tokenizer.index["film"]], [1, 2, 3])
     np.testing.assert_array_equal(after[tokenizer.index["good"]], [7, 8, 9])

@@ -199,6 +199,17 @@ def test_stages_one_at_a_time(distil: Run, run_recipe: Run, teacher: Path, glue:
     assert (tmp_path / "second" / "best_model" / "model_state.pdparams").is_file()
 
 
+def test_a_student_of_the_first_stage_without_a_stage(distil: Run, tiny_student: Path, tmp_path: Path) -> None:
+    """PaddleNLP's second command: it means the prediction stage, so a line says what runs and what to type."""
+    shutil.copytree(tiny_student, tmp_path / "first" / "best_model")
+    (tmp_path / "first" / "run.json").write_text('{"arguments": {"stage": "intermediate"}}')
+    flags = ["--teacher_path", tmp_path / "gone", "--output_dir", tmp_path / "second"]
+    for path, given in (("first/best_model", []), ("first", ["--stage", "prediction"])):
+        done = distil("--model_name_or_path", tmp_path / path, *given, *flags)
+        assert "gone" in one_line(done)
+        assert ("--stage prediction runs that alone" in done.stderr) == (not given)
+
+
 @pytest.mark.slow
 def test_regression_is_learned_from_the_teachers_scores(
     run_recipe: Run, tiny_bert: Path, tiny_student: Path, glue: Path, tmp_path: Path

@@ -131,7 +131,7 @@ def test_the_losses_of_every_stage_are_those_of_a_plain_loop(
 
     student = new(source, kept)
     network = plain_copy(student)
-    targets = teachers.targets(teacher, layers, dataset, 1)
+    targets = teachers.targets(teacher, layers.of_teacher, dataset, 1)
     assert targets, "the engine answers"
     ours = our_losses(student, objectives.intermediate(student, teacher, layers, targets), dataset, tmp_path / "first")
 
