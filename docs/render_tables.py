@@ -70,12 +70,16 @@ def render(text: str, results: Path, page: str) -> str:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """The rows as a table, then where they were measured and how to repeat it."""
+    """The rows as a table, then what was made once for several of them, where they were measured and how to repeat it."""
     machine = content["machine"]
     made = (
         f"Measured on {content['date']} on {machine['cpu']}, {machine['threads']} threads, by ``{content['command']}``."
     )
-    return f"{rst_table(content['rows'])}\n{made}"
+    shared = [
+        f"Made once, and no part of the minutes above: {what} in {one['minutes']} minutes by ``{one['command']}``."
+        for what, one in content.get("shared", {}).items()
+    ]
+    return "\n".join([rst_table(content["rows"]), *shared, made])
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def main(args: argparse.Namespace) -> None:
         leaking = len(text.table.rows) - len(text.safe)
         totals = {"leaking_rows": leaking, **asked, **counts.as_dict()}
         seconds = time.monotonic() - start
-        about = {"batch_size": args.batch_size, "machine": runtime.machine(), "versions": runtime.versions()}
+        about = {"batch_size": args.batch_size, **runtime.provenance()}
         result = {"sha256": files.digest(target), "counts": totals, "examples": counts.examples}
         files.write_json(
             report_path, {**key, **result, "seconds": round(seconds, 1), "resumed": journal.resumed, **about}

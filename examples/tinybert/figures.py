@@ -8,6 +8,7 @@ are skipped, a killed one goes on where it was. Run the same command again.
 
 import argparse
 import logging
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, recipe
+from paddledistill.files import read_json
+from paddledistill.tasks import folders_named
 
 logger = logging.getLogger("figures")
 
@@ -101,11 +104,11 @@ def main(args: argparse.Namespace) -> None:
     results, teachers = study.Results(args.results, command), study.Teachers(args.settings, args.teachers)
     for name in args.tasks:
         teachers.run(name, 1)  # missing ones are told of before anything slow
-    shared: list[partial[Path]] = [partial(general, student, args) for student in args.students]
-    shared += [
-        partial(augment, name, args) for name in args.tasks if STUDIES[name].draws and ABLATION_STUDENT in args.students
-    ]
-    list(recipe.side_by_side(lambda make: make(), shared, args.jobs))
+    augmented = [name for name in args.tasks if STUDIES[name].draws and ABLATION_STUDENT in args.students]
+    shared = [partial(general_cost, student, args) for student in args.students]
+    shared += [partial(augmentation_cost, name, args) for name in augmented]
+    for made in recipe.side_by_side(lambda make: make(), shared, args.jobs):
+        results.content.setdefault("shared", {}).update(made)
     counts = {name: STUDIES[name].seeds for name in args.tasks}
     for name, seeds in study.over_seeds(partial(systems, args, teachers), counts, args.max_seeds, args.jobs):
         rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED, teachers.row(name))
@@ -123,6 +126,18 @@ def general(student: str, args: argparse.Namespace) -> Path:
         corpus=args.corpus,
         data_dir=args.data_dir,
     )
+
+
+def general_cost(student: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Make it, and say in what time, by which command: it is no part of the rows of the tasks."""
+    made = read_json(general(student, args) / "run.json")
+    return {f"general TinyBERT {student}": {"minutes": round(made["seconds"] / 60, 1), "command": made["command"]}}
+
+
+def augmentation_cost(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The same of a task's augmented text."""
+    made = read_json(next(folders_named(augment(name, args), name)) / "train_aug.json")
+    return {f"augmented text of {name}": {"minutes": round(made["seconds"] / 60, 1), "command": made["command"]}}
 
 
 def systems(args: argparse.Namespace, teachers: Any, name: str, seed: int) -> list[Any]:
@@ -205,10 +220,6 @@ def updates(run: Path) -> int:
 
 def augment(name: str, args: argparse.Namespace) -> Path:
     """The task's text and its variants, in a folder of our own; returns the folder of tasks."""
-    import shutil
-
-    from paddledistill.tasks import folders_named
-
     folder = args.output_dir / "augmented" / name
     if not folder.is_dir():
         partial = folder.with_name(f".{name}.part")

@@ -22,7 +22,8 @@ logger = logging.getLogger("fit_masked_lm")
 def build_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(
-        __doc__, epilog="example: fit_masked_lm.py --corpus wikipedia.txt --max_steps 2200 --output_dir runs/masked_lm"
+        __doc__,
+        epilog="example: fit_masked_lm.py --corpus wikipedia.txt --max_steps 1000 --weight_decay 0.01 --output_dir runs/masked_lm",
     )
     model = parser.add_argument_group("model")
     model.add_argument("--model_name_or_path", default="minilm-l6", help="local directory or embedded encoder, a bert")
@@ -123,22 +124,16 @@ def figures(
     args: argparse.Namespace, run: dict[str, Any], seconds: float, shipped: dict[str, float], curve: list[Any]
 ) -> dict[str, Any]:
     """The result file: one row in the common layout, and the curve of the held-out loss."""
+    from paddledistill.report.rows import row_of
+
     accuracy = round(100 * shipped["accuracy"], 2)
-    row = {
-        "task": "masked wordpieces of held-out articles",
-        "system": f"{args.model_name_or_path}, rank {args.rank}",
-        "role": "alone",
-        "split": "dev",
-        "metric": "accuracy",
-        "values": [accuracy],
-        "mean": accuracy,
-        "std": None,
-        "loss": round(shipped["loss"], 4),
-        "minutes": round(seconds / 60, 1),
-        "command": run["command"],
-    }
+    row = row_of(
+        task="masked wordpieces of held-out articles", system=f"{args.model_name_or_path}, rank {args.rank}", role="alone",
+        split="dev", metric="accuracy", values=[accuracy], mean=accuracy, minutes=round(seconds / 60, 1), command=run["command"],
+    )  # fmt: skip
     about = {key: run[key] for key in ("command", "machine", "versions", "seed", "inputs")}
-    return {**about, "date": time.strftime("%Y-%m-%d"), "rows": [row], "curve": curve}
+    loss = round(shipped["loss"], 4)
+    return {**about, "date": time.strftime("%Y-%m-%d"), "loss": loss, "rows": [row], "curve": curve}
 
 
 if __name__ == "__main__":

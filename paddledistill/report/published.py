@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast, get_type_hints
 
-from paddledistill.report.rows import Row
+from paddledistill.report.rows import Row, row_of
 
 # Whose the figures of a system are, where it is not PaddleNLP.
 _AUTHORS = {"MiniLM-L6-H384": "its authors'"}
@@ -79,6 +78,7 @@ def row(system: str, task: str, metric: str) -> Row | None:
     figure = FIGURES.get(system, {}).get(task, {}).get(metric)
     if figure is None:
         return None
-    unknown = dict.fromkeys(get_type_hints(Row))
-    known = {"task": task, "system": system, "role": "published", "split": "dev", "metric": metric}
-    return cast(Row, unknown | known | {"values": [figure], "mean": figure, "command": "published, not run here"})
+    return row_of(
+        task=task, system=system, role="published", split="dev", metric=metric, values=[figure], mean=figure,
+        command="published, not run here",
+    )  # fmt: skip

@@ -6,7 +6,7 @@ points of 100; latency in milliseconds; sizes in millions of bytes. Nothing here
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 
 class Row(TypedDict):
@@ -37,6 +37,11 @@ class Row(TypedDict):
     train_steps: int | None
     setting: str | None
     command: str
+
+
+def row_of(**known: Any) -> Row:
+    """A row of what is known; all else is ``None``."""
+    return cast(Row, dict.fromkeys(Row.__annotations__) | known)
 
 
 class SpeedRow(TypedDict):

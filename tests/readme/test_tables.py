@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from paddledistill.report.rows import row_of
+from paddledistill.report.table import text_table
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "docs/render_tables.py"
 PAGE = "Before.\n\n.. results small start\nstale\n.. results small end\n\nAfter.\n"
@@ -13,18 +16,16 @@ PAGE = "Before.\n\n.. results small start\nstale\n.. results small end\n\nAfter.
 
 @pytest.fixture
 def repository(tmp_path):
-    row = {
-        "task": "sst-2", "system": "BiLSTM", "role": "distilled", "split": "test", "metric": "accuracy",
-        "values": [81.0, 83.0], "mean": 82.0, "std": 1.4142,
-        "retention": None, "baseline": None, "parameters": 1000, "megabytes": 4.0, "latency_ms": None,
-        "latency_ms_batch_32": None, "speed_up": None, "speed_up_batch_32": None,
-        "minutes": 1.5, "train_rows": 1, "train_steps": 1, "command": "c",
-    }  # fmt: skip
+    row = row_of(
+        task="sst-2", system="BiLSTM", role="distilled", split="test", metric="accuracy", values=[81.0, 83.0], mean=82.0, std=1.4142,
+        parameters=1000, megabytes=4.0, minutes=1.5, train_rows=1, train_steps=1, command="c",
+    )  # fmt: skip
     content = {
         "command": "make small",
         "machine": {"cpu": "A CPU", "threads": 2},
         "versions": {},
         "date": "2026-11-21",
+        "shared": {"a general student": {"minutes": 63.1, "command": "make general"}},
         "rows": [row],
     }
     (tmp_path / "docs" / "results").mkdir(parents=True)
@@ -50,7 +51,14 @@ def test_rendering_replaces_what_is_between_the_markers_and_nothing_else(reposit
     assert text.startswith("Before.\n\n.. results small start\n\n====")
     assert text.endswith("\n\n.. results small end\n\nAfter.\n")
     assert "stale" not in text
-    for words in ("82.0 ± 1.4", "over 2 seeds", "``make small``", "A CPU, 2 threads", "2026-11-21"):
+    for words in (
+        "82.0 ± 1.4",
+        "over 2 seeds",
+        "``make small``",
+        "A CPU, 2 threads",
+        "2026-11-21",
+        "63.1 minutes by ``make general``",
+    ):
         assert words in text, words
     run_recipe(SCRIPT, "--check", "--root", repository, check=True)
 
@@ -81,7 +89,7 @@ def test_committed_results_hold_what_the_readers_need():
     for file in sorted((ROOT / "docs" / "results").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
         assert {"command", "machine", "versions", "date", "rows"} <= set(content), file.name
-        assert content["rows"], file.name
+        assert text_table(content["rows"]), file.name
 
 
 def test_every_page_with_a_marker_is_found(repository, run_recipe):

@@ -63,7 +63,7 @@ def test_it_fits_saves_and_reports(run_recipe: Callable, tiny_bert: Path, corpus
     assert update["bert.encoder.layers.3.linear2.down"].shape == (32, 2)
     content = json.loads(results.read_text())
     assert [point["step"] for point in content["curve"]] == [2, 4, 6]
-    assert content["rows"][0]["loss"] == pytest.approx(min(point["loss"] for point in content["curve"]), abs=0.01)
+    assert content["loss"] == pytest.approx(min(point["loss"] for point in content["curve"]), abs=0.01)
     assert (tmp_path / "run" / "best_model" / "masked_lm.npz").is_file()
     again = run_recipe(SCRIPT, *flags(tiny_bert, corpus, tmp_path / "run", *more, "--resume"), check=True)
     assert "already done" in again.stderr
