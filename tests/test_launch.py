@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import os, time
 from pathlib import Path
-from paddledistill import cli, launch, parallel
+from paddledistill import cli, flags, launch, parallel
 from paddledistill.errors import UserError
 
 parallel.start = parallel.end = lambda: None  # these processes have nothing to tell each other
@@ -35,7 +35,7 @@ def main(args):
 
 parser = cli.Parser("a test")
 parser.add_argument("--what")
-cli.add_device_flags(parser)
+flags.add_device_flags(parser)
 cli.run(main, parser)
 """
 
@@ -135,7 +135,7 @@ def test_control_c_is_told_once(start, tmp_path: Path) -> None:
     os.killpg(done.pid, signal.SIGINT)
     _, err = done.communicate(timeout=30)
     assert done.returncode == 130
-    assert err == "script.py: error: interrupted; the same command with --resume goes on\n"
+    assert err == "script.py: error: interrupted; the same command goes on\n"
 
 
 @pytest.mark.parametrize(

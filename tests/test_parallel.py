@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import json, sys
 import numpy as np
-from paddledistill import cli, launch, parallel
+from paddledistill import cli, flags, launch, parallel
 
 def main(args):
     import paddle
@@ -57,7 +57,7 @@ def main(args):
     open(f"found-{rank}.json", "w").write(json.dumps(found))
 
 parser = cli.Parser("a test")
-cli.add_device_flags(parser)
+flags.add_device_flags(parser)
 cli.run(main, parser)
 """
 

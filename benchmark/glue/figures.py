@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli, recipe
+from paddledistill import cli, flags, recipe
 from paddledistill.files import read_json
 
 logger = logging.getLogger("figures")
@@ -70,7 +70,7 @@ def build_parser() -> cli.Parser:
     parser = cli.Parser(
         __doc__ or "", epilog="example: benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json"
     )
-    cli.add_study_flags(parser, list(STUDIES), "runs/glue", teachers=False)
+    flags.add_study_flags(parser, list(STUDIES), "runs/glue", teachers=False)
     parser.add_argument("--model_name_or_path", default="minilm-l6", help="the encoder")
     return parser
 

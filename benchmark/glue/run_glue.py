@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli, parallel
+from paddledistill import cli, flags, parallel
 from paddledistill.errors import UserError
 
 logger = logging.getLogger("run_glue")
@@ -24,16 +24,16 @@ def build_parser() -> cli.Parser:
         __doc__,
         epilog="example: run_glue.py --model_name_or_path minilm-l6 --task_name movie-reviews --output_dir runs/teacher",
     )
-    cli.add_encoder_flags(
+    flags.add_encoder_flags(
         parser, "model", help="local directory, embedded encoder (minilm-l6) or PaddleNLP name (bert-base-uncased)"
     )
-    cli.add_training_task_flags(parser).add_argument(
+    flags.add_training_task_flags(parser).add_argument(
         "--max_seq_length",
         type=cli.positive_int,
         help=f"longest input in wordpieces (default: {MAX_SEQ_LENGTH}; with --do_eval the model's own)",
     )
-    training = cli.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3)
-    cli.add_adamw_flags(training)
+    training = flags.add_optimization_flags(parser, batch_size=32, learning_rate=1e-4, epochs=3)
+    flags.add_adamw_flags(training)
     training.add_argument(
         "--label_smoothing",
         type=cli.probability,
@@ -52,7 +52,7 @@ def build_parser() -> cli.Parser:
         help="keep the lowest so many layers, and the embeddings, as they are",
     )
     training.add_argument("--freeze_embeddings", action="store_true", help="keep the embeddings as they are")
-    cli.add_run_flags(parser, seed=42)
+    flags.add_run_flags(parser, seed=42)
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument(
         "--do_predict",
@@ -68,7 +68,7 @@ def build_parser() -> cli.Parser:
         help="train nothing: evaluate --model_name_or_path, a fine-tuned model or a run, into OUTPUT_DIR/evaluation.json and .html, which "
         "--overwrite replaces",
     )
-    cli.add_seeds_flag(parser)
+    flags.add_seeds_flag(parser)
     return parser
 
 
@@ -78,7 +78,7 @@ def main(args: argparse.Namespace) -> None:
         evaluate_only(args)
         return
     args.max_seq_length = args.max_seq_length or MAX_SEQ_LENGTH
-    cli.each_seed(args, fine_tune)
+    flags.each_seed(args, fine_tune)
 
 
 def fine_tune(args: argparse.Namespace) -> None:
@@ -119,8 +119,8 @@ def fine_tune(args: argparse.Namespace) -> None:
         objectives.supervised(model, args.label_smoothing),
         model.encode(examples),
         run,
-        cli.adamw(args, args.learning_rate),
-        cli.plan(args, task.best_metric, patience=args.early_stopping_patience),
+        flags.adamw(args, args.learning_rate),
+        flags.plan(args, task.best_metric, patience=args.early_stopping_patience),
         lambda: evaluate(model, dev_sets, task.metrics),
     )
     if tests and parallel.is_main():

@@ -10,7 +10,7 @@ import logging
 from pathlib import Path
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, flags
 
 logger = logging.getLogger("distill")
 
@@ -75,9 +75,9 @@ def build_parser() -> cli.Parser:
         type=Path,
         help="more text for the teacher to answer, a sentence a line (pairs: apart by a tab), .gz and directories too",
     )
-    cli.add_bilstm_flags(parser)
-    cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
-    cli.add_seeds_flag(parser)
+    flags.add_bilstm_flags(parser)
+    flags.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
+    flags.add_seeds_flag(parser)
     return parser
 
 
@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
     if args.unlabelled and not args.unlabelled.exists():
         raise UserError(f"no text {args.unlabelled}: give --unlabelled a sentence a line (pairs: apart by a tab)")
-    cli.each_seed(args, distil)
+    flags.each_seed(args, distil)
 
 
 def distil(args: argparse.Namespace) -> None:
@@ -130,7 +130,7 @@ def distil(args: argparse.Namespace) -> None:
         return
     runtime.start(args.device, args.seed, args.amp)
     student = models.new_bilstm(
-        cli.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
+        flags.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
     )  # fmt: skip
     teacher = load_teacher(args.teacher_dir, task, args.max_seq_length)
     fewest, most = args.ngram_range or (2, 6 if task.language == "en" else 10)
@@ -145,8 +145,8 @@ def distil(args: argparse.Namespace) -> None:
         objectives.prediction(student, args.T if args.logits_loss == "soft" else None, 1 - args.alpha, args.alpha),
         student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
         run,
-        cli.constant_rate(args),
-        cli.plan(args, task.best_metric),
+        flags.constant_rate(args),
+        flags.plan(args, task.best_metric),
         lambda: evaluate(student, dev_sets, task.metrics),
         start_from=args.init_from_ckpt,
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli, recipe
+from paddledistill import cli, flags, recipe
 
 logger = logging.getLogger("figures")
 
@@ -62,7 +62,7 @@ def build_parser() -> cli.Parser:
         __doc__ or "",
         epilog="example: examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json",
     )
-    cli.add_study_flags(parser, list(STUDIES), "runs/bilstm")
+    flags.add_study_flags(parser, list(STUDIES), "runs/bilstm")
     return parser
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, flags
 
 logger = logging.getLogger("quantize")
 
@@ -22,7 +22,7 @@ def build_parser() -> cli.Parser:
         "--model_dir", type=Path, required=True, help="run of distill.py or small.py, or its best_model"
     )
     parser.add_argument("--data_dir", "--glue_dir", type=Path, help="folder that holds the task's dev set")
-    cli.add_output_flags(parser)
+    flags.add_output_flags(parser)
     return parser
 
 

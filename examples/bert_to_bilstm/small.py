@@ -5,7 +5,7 @@ import argparse
 import logging
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, flags
 
 logger = logging.getLogger("small")
 
@@ -16,15 +16,15 @@ def build_parser() -> cli.Parser:
         __doc__,
         epilog="example: small.py --task_name movie-reviews --max_epoch 10 --dropout_prob 0.4 --output_dir runs/bilstm",
     )
-    cli.add_bilstm_flags(parser)
-    cli.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
-    cli.add_seeds_flag(parser)
+    flags.add_bilstm_flags(parser)
+    flags.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
+    flags.add_seeds_flag(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common."""
-    cli.each_seed(args, train)
+    flags.each_seed(args, train)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace) -> None:
         return
     runtime.start(args.device, args.seed, args.amp)
     model = models.new_bilstm(
-        cli.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
+        flags.bilstm_config(args), tokenizer, models.TaskInfo.of(task, args.max_seq_length), args.init_from_ckpt, args.embedding_name
     )  # fmt: skip
     dev_sets = {name: model.encode(rows) for name, rows in dev.items()}
     result = loop.train(
@@ -61,8 +61,8 @@ def train(args: argparse.Namespace) -> None:
         objectives.supervised(model),
         model.encode(examples),
         run,
-        cli.constant_rate(args),
-        cli.plan(args, task.best_metric),
+        flags.constant_rate(args),
+        flags.plan(args, task.best_metric),
         lambda: evaluate(model, dev_sets, task.metrics),
         start_from=args.init_from_ckpt,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import paddledistill
-from paddledistill import cli
+from paddledistill import cli, flags
 
 if TYPE_CHECKING:  # neither --help nor an argument error waits for numpy
     import numpy as np
@@ -60,7 +60,7 @@ def build_parser() -> cli.Parser:
         type=Path,
         help="plain text to train word2vec on beside the task's: a file, a .gz, or a directory of .txt and .txt.gz",
     )
-    cli.add_task_flags(parser)
+    flags.add_task_flags(parser)
     drawing = parser.add_argument_group("variants")
     drawing.add_argument(
         "--N", type=cli.positive_int, help="variants drawn of each row, less repeats (default: the task's preset)"
@@ -83,7 +83,7 @@ def build_parser() -> cli.Parser:
     run.add_argument(
         "--overwrite", action="store_true", help="replace a train_aug.tsv that was made with other arguments or inputs"
     )
-    cli.add_device_flags(parser)
+    flags.add_device_flags(parser)
     return parser
 
 

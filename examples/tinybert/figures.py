@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli, recipe
+from paddledistill import cli, flags, recipe
 from paddledistill.files import read_json
 from paddledistill.tasks import folders_named
 
@@ -78,7 +78,7 @@ def build_parser() -> cli.Parser:
         __doc__ or "",
         epilog="example: examples/tinybert/figures.py --data_dir glue --corpus wikipedia.txt --results docs/results/tinybert.json",
     )
-    cli.add_study_flags(parser, list(STUDIES), "runs/tinybert")
+    flags.add_study_flags(parser, list(STUDIES), "runs/tinybert")
     parser.add_argument("--corpus", type=Path, required=True, help="plain text for the general distillation")
     parser.add_argument("--encoder", default="minilm-l6", help="the teacher of the general distillation")
     parser.add_argument(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, flags
 
 logger = logging.getLogger("fit_masked_lm")
 
@@ -44,8 +44,8 @@ def build_parser() -> cli.Parser:
     text.add_argument(
         "--held_out_rows", type=cli.positive_int, default=512, help="rows of held-out articles to measure on"
     )
-    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=3e-3, epochs=1))
-    cli.add_run_flags(parser, seed=42)
+    flags.add_adamw_flags(flags.add_optimization_flags(parser, batch_size=32, learning_rate=3e-3, epochs=1))
+    flags.add_run_flags(parser, seed=42)
     result = parser.add_argument_group("result")
     result.add_argument("--weights", help="where to put the update at the end (a .npz of float16)")
     result.add_argument("--results", help="where to put the figures at the end (a .json)")
@@ -92,8 +92,8 @@ def main(args: argparse.Namespace) -> None:
         objectives.supervised(model),
         rows,
         run,
-        cli.adamw(args, args.learning_rate),
-        cli.plan(args, "loss"),
+        flags.adamw(args, args.learning_rate),
+        flags.plan(args, "loss"),
         lambda: evaluate_guesses(model, held_out_set),
     )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, flags
 from paddledistill.errors import UserError
 
 logger = logging.getLogger("general_distill")
@@ -37,7 +37,9 @@ def build_parser() -> cli.Parser:
         default="minilm-l6",
         help="local directory, embedded encoder or PaddleNLP name; with --soft_mlm_weight a BERT with a masked-LM head",
     )
-    teacher.add_argument("--teacher_model_type", type=cli.model_type, help="its family (default: what the model says)")
+    teacher.add_argument(
+        "--teacher_model_type", type=flags.model_type, help="its family (default: what the model says)"
+    )
     student = parser.add_argument_group("student (of the teacher's family and vocabulary)")
     student.add_argument(
         "--init_from_layers", type=cli.int_list, help="start from these layers of the teacher, from 0, e.g. 1,3,5"
@@ -69,7 +71,7 @@ def build_parser() -> cli.Parser:
         "--held_out_rows", type=cli.positive_int, default=256, help="rows of held-out articles to measure on"
     )
     terms = parser.add_argument_group("losses")
-    cli.add_matching_flags(terms)
+    flags.add_matching_flags(terms)
     parser.set_defaults(layer_map="uniform")  # fits any depths
     terms.add_argument(
         "--mlm_weight", type=cli.non_negative_float, default=0.0, help="of guessing masked words of the text"
@@ -81,8 +83,8 @@ def build_parser() -> cli.Parser:
         help="of guessing them as the teacher does, both softened by --T",
     )
     terms.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of --soft_mlm_weight")
-    cli.add_adamw_flags(cli.add_optimization_flags(parser, batch_size=32, learning_rate=3e-4, epochs=1))
-    cli.add_run_flags(parser, seed=42)
+    flags.add_adamw_flags(flags.add_optimization_flags(parser, batch_size=32, learning_rate=3e-4, epochs=1))
+    flags.add_run_flags(parser, seed=42)
     return parser
 
 
@@ -131,8 +133,8 @@ def main(args: argparse.Namespace) -> None:
         objective,
         train_set,
         run,
-        cli.adamw(args, args.learning_rate),
-        cli.plan(args, "loss"),
+        flags.adamw(args, args.learning_rate),
+        flags.plan(args, "loss"),
         lambda: mean_losses(objective, student, held_out),
     )
     run.finish(result, rows=len(train_set))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
-from paddledistill import cli
+from paddledistill import cli, flags
 from paddledistill.errors import UserError
 
 logger = logging.getLogger("task_distill")
@@ -33,18 +33,18 @@ def build_parser() -> cli.Parser:
         epilog="example: task_distill.py --student_model_name_or_path minilm-l6 --init_from_layers 1,3,5 --task_name movie-reviews "
         "--teacher_path runs/teacher --output_dir runs/tinybert",
     )
-    cli.add_encoder_flags(
+    flags.add_encoder_flags(
         parser, "student", "--student_model_name_or_path",
         help="local directory, run directory of an earlier stage, embedded encoder (minilm-l6) or PaddleNLP name (tinybert-6l-768d-v2)",
     )  # fmt: skip
     teacher = parser.add_argument_group("teacher")
     teacher.add_argument(
         "--teacher_model_type",
-        type=cli.model_type,
+        type=flags.model_type,
         help="kept for the original recipes; the directory says it",
     )
     teacher.add_argument("--teacher_path", required=True, help="best_model directory or run directory of run_glue.py")
-    data = cli.add_training_task_flags(parser)
+    data = flags.add_training_task_flags(parser)
     data.add_argument(
         "--max_seq_length", type=cli.positive_int, help="longest input in wordpieces (default: the task's preset)"
     )
@@ -76,7 +76,7 @@ def build_parser() -> cli.Parser:
         "--prediction_max_steps", type=int, default=-1, help="of the prediction stage, when both run; -1: all epochs"
     )
     terms = parser.add_argument_group("losses")
-    cli.add_matching_flags(terms)
+    flags.add_matching_flags(terms)
     terms.add_argument(
         "--prediction_weight", type=cli.non_negative_float, default=1.0, help="of the loss on the teacher's logits"
     )
@@ -86,15 +86,15 @@ def build_parser() -> cli.Parser:
         default=0.0,
         help="of a loss on the labels, in the prediction stage",
     )
-    training = cli.add_optimization_flags(
+    training = flags.add_optimization_flags(
         parser,
         batch_size=32,
         learning_rate=f"{INTERMEDIATE_RATE:g}, with --stage prediction {PREDICTION_RATE:g}",
         epochs=f"the task's preset, with --stage prediction {PREDICTION_EPOCHS}",
         max_steps="stop after so many steps; where both stages run, the intermediate one alone",
     )
-    cli.add_adamw_flags(training)
-    cli.add_run_flags(parser, seed=42)
+    flags.add_adamw_flags(training)
+    flags.add_run_flags(parser, seed=42)
     return parser
 
 
@@ -168,8 +168,8 @@ def learn_states(
         objective,
         train_set,
         run,
-        cli.adamw(args, args.learning_rate),
-        cli.plan(args, "loss"),
+        flags.adamw(args, args.learning_rate),
+        flags.plan(args, "loss"),
         lambda: mean_losses(objective, student, dev_set),
     )
     run.finish(result, rows=len(train_set))
@@ -192,8 +192,8 @@ def learn_answers(
         objective,
         train_set,
         run,
-        cli.adamw(args, rate),
-        cli.plan(args, task.best_metric, **length),
+        flags.adamw(args, rate),
+        flags.plan(args, task.best_metric, **length),
         lambda: evaluate(student, dev_sets, task.metrics),
     )
 

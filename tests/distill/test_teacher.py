@@ -95,7 +95,7 @@ def test_what_a_killed_command_computed_is_used_by_the_next(tiny_bert: Path, mon
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from paddledistill import cli, launch
+from paddledistill import cli, flags, launch
 
 def main(args):
     from paddledistill import models
@@ -109,7 +109,7 @@ def main(args):
 
 parser = cli.Parser("a test")
 parser.add_argument("model")
-cli.add_device_flags(parser)
+flags.add_device_flags(parser)
 cli.run(main, parser)
 """
 

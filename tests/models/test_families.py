@@ -10,7 +10,7 @@ import paddle
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from paddledistill import cli, models
+from paddledistill import flags, models
 from paddledistill.distill import objectives
 from paddledistill.distill.layer_maps import layer_map
 from paddledistill.distill.teacher import teacher_logits
@@ -339,5 +339,5 @@ def test_a_damaged_tokenizer(hugging_face: Path) -> None:
 
 
 def test_the_flag_knows_every_family() -> None:
-    assert sorted(cli.MODEL_TYPES) == sorted(models.FAMILIES)
-    assert cli.model_type("ERNIE-M") == "ernie_m"
+    assert sorted(flags.MODEL_TYPES) == sorted(models.FAMILIES)
+    assert flags.model_type("ERNIE-M") == "ernie_m"
