@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from paddledistill import assets, models
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.distill import objectives
-from paddledistill.distill import teacher as teachers
 from paddledistill.distill.layer_maps import layer_map
 from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
 from paddledistill.errors import UserError
@@ -47,49 +47,47 @@ def test_logits_are_the_teachers_in_the_order_of_the_rows(
     assert not np.allclose(found[0], found[1], atol=1e-3)
 
 
-def test_they_are_stored_by_teacher_and_text(
-    tiny_bert: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_they_are_stored_by_teacher_and_text(tiny_bert: Path, tiny_student: Path) -> None:
     model, other = models.load(tiny_bert), models.load(tiny_student)
-    dataset = model.encode(EXAMPLES, 32)
-    first = np.array(teacher_logits(model, "one", dataset))
     asked: list[object] = []
-    store = teachers._store_logits
-    monkeypatch.setattr(teachers, "_store_logits", lambda *args: (asked.append(args), store(*args)))
+    for one in (model, other):
+        one.register_forward_pre_hook(lambda *_: asked.append(1))
+    first = np.array(teacher_logits(model, "one", model.encode(EXAMPLES, 32)))
+    assert len(asked) == 1
     np.testing.assert_array_equal(teacher_logits(model, "one", model.encode(EXAMPLES, 32)), first)
-    assert asked == []
-    teacher_logits(other, "two", dataset)
+    assert len(asked) == 1
+    teacher_logits(other, "two", model.encode(EXAMPLES, 32))
     teacher_logits(model, "one", model.encode(EXAMPLES, 16))
     teacher_logits(model, "one", model.encode([*EXAMPLES[:-1], Example("old", None, 0)], 32))
-    assert len(asked) == 3
+    assert len(asked) == 4
     assert len(list((assets.cache_dir() / "logits").iterdir())) == 4
 
 
-def test_what_a_killed_command_computed_is_used_by_the_next(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teachers, "EVALUATION_BATCH", 2)
-    monkeypatch.setattr(teachers, "_PART", 3)
-    model = models.load(tiny_bert)
-    dataset = model.encode(EXAMPLES, 32)
-    expected = predict(model, dataset, batch_size=2)
+def test_what_a_killed_command_computed_is_used_by_the_next(tiny_vocab: Path) -> None:
+    """165 batches, in two parts; a BiLSTM, since so many rows of an encoder are read by an engine."""
+    info = TaskInfo.of(get_task("SST-2"), 32)
+    model = models.new_bilstm(BiLSTMConfig(4, 4), Tokenizer.from_vocab(tiny_vocab), info)
+    dataset = model.encode(EXAMPLES * 700)
+    expected = predict(model, dataset)
+    logits = assets.cache_dir() / "logits"
     asked: list[int] = []
 
-    def answer(die_at: int) -> None:
-        def to_batch_until(arrays: dict[str, np.ndarray]) -> object:
-            if len(asked) == die_at:
-                raise KeyboardInterrupt
-            asked.append(len(arrays["input_ids"]))
-            return to_batch(arrays)
+    def note(_: object, inputs: tuple[dict[str, paddle.Tensor]]) -> None:
+        if len(asked) == die_at:
+            raise KeyboardInterrupt
+        asked.append(len(inputs[0]["input_ids"]))
 
-        monkeypatch.setattr(teachers, "to_batch", to_batch_until)
-
-    answer(die_at=5)
+    model.register_forward_pre_hook(note)
+    die_at = 100
     with pytest.raises(KeyboardInterrupt):
         teacher_logits(model, "digest", dataset)
-    assert not list((assets.cache_dir() / "logits").glob("*.npy"))
-    answer(die_at=1000)
+    kept = sum(len(np.load(part)) for part in logits.glob("*.parts/*.npy"))
+    assert 0 < kept < sum(asked)
+    assert not list(logits.glob("*.npy"))
+    asked, die_at = [], 1000
     np.testing.assert_allclose(teacher_logits(model, "digest", dataset), expected, atol=1e-5)
-    assert sum(asked) == len(EXAMPLES) + 2 * 2, "the third to fifth batch: of a part that was not whole"
-    assert [path.suffix for path in (assets.cache_dir() / "logits").iterdir()] == [".npy"]
+    assert sum(asked) == len(dataset) - kept
+    assert [path.suffix for path in logits.iterdir()] == [".npy"]
 
 
 SCRIPT = """
@@ -127,20 +125,17 @@ def test_processes_share_a_small_set_and_count_their_own_batches(tiny_bert: Path
     assert "teacher logits: 100%" in done.stderr and "3/3" in done.stderr
 
 
-def test_a_second_command_waits_for_the_first(
-    tiny_bert: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_second_command_waits_for_the_first(tiny_bert: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = models.load(tiny_bert)
     dataset = model.encode(EXAMPLES, 32)
     begun, may_go_on, asked = threading.Event(), threading.Event(), []
 
-    def slowly(arrays: dict[str, np.ndarray]) -> object:
+    def slowly(*_: object) -> None:
         asked.append(1)
         begun.set()
         may_go_on.wait(30)
-        return to_batch(arrays)
 
-    monkeypatch.setattr(teachers, "to_batch", slowly)
+    model.register_forward_pre_hook(slowly)
     with caplog.at_level("INFO"), ThreadPoolExecutor(2) as commands:
         first = commands.submit(teacher_logits, model, "digest", dataset)
         assert begun.wait(30)
@@ -154,13 +149,13 @@ def test_a_second_command_waits_for_the_first(
     assert len(asked) == 1
 
 
-def test_a_failure_half_way_leaves_nothing(tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_in_the_first_part_leaves_nothing(tiny_bert: Path) -> None:
     model = models.load(tiny_bert)
 
-    def fail(*_: object, **__: object) -> None:
+    def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(teachers.np, "save", fail)
+    model.register_forward_pre_hook(fail)
     with pytest.raises(KeyboardInterrupt):
         teacher_logits(model, "one", model.encode(EXAMPLES, 32))
     assert list((assets.cache_dir() / "logits").iterdir()) == []
