@@ -346,12 +346,9 @@ class LeakGuard:
     either order) or contains it: a held-out sentence of three words or more is a run of its words; for a pair, each
     text equals or contains one of the two held-out sentences. One sentence of a held-out pair beside another partner is
     no leak, since the label belongs to the pair, but a single text is checked against each sentence of held-out pairs.
-
-    ``dropped`` counts the rows that :meth:`filter` has dropped so far.
     """
 
     def __init__(self, held_out: Iterable[Example]) -> None:
-        self.dropped = 0
         rows = [(example.texts, tuple(map(_squeezed, example.texts))) for example in held_out]
         self._pairs = {tuple(sorted(keys)) for _, keys in rows if len(keys) == 2}
         self._singles = {keys[0] for _, keys in rows if len(keys) == 1}
@@ -403,9 +400,7 @@ class LeakGuard:
                 kept.append(example)
             else:
                 matches[match] += 1
-        dropped = matches.total()
-        self.dropped += dropped
-        if dropped:
+        if dropped := matches.total():
             logger.warning(
                 "%s: dropped %d of %d rows: %d equal a dev or test row, %d contain one",
                 source, dropped, dropped + len(kept), matches["equal"], matches["contains"],

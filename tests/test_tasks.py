@@ -224,10 +224,7 @@ class TestLeakGuard:
             Example("ah the very bad film"),
         ]
         assert guard.filter(rows, "my rows") == rows[:1]
-        assert guard.dropped == 2
         assert "my rows: dropped 2 of 3 rows: 1 equal a dev or test row, 1 contain one" in caplog.text
-        guard.filter(rows, "again")
-        assert guard.dropped == 4
 
     def test_agrees_with_looking_everywhere(self):
         """The index of rare trigrams finds what a search of every held-out sentence in every text finds."""

@@ -57,7 +57,7 @@ def augmented_file(task: Task, data_dir: Path | None = None) -> Path:
 
 
 def has_split(task: Task, split: str, data_dir: Path | None = None) -> bool:
-    """Whether the split can be read without a download."""
+    """Whether the split is here, or comes with an embedded set."""
     if split != AUGMENTED and split not in task.files:
         return False
     return _find(task, _file_name(task, split), data_dir)[0] is not None or (task in EMBEDDED and split != AUGMENTED)

@@ -8,6 +8,7 @@ from typing import Any
 from paddledistill.progress import duration
 from paddledistill.report import table
 from paddledistill.report.rows import score
+from paddledistill.report.summary import listed
 
 TEMPLATE, RUN_TEMPLATE = "report.html.jinja", "run.html.jinja"
 
@@ -125,7 +126,7 @@ def headline(main: Sequence[Mapping[str, Any]]) -> str:
     smaller = times_smaller(best, teacher)
     if smaller:
         parts.append(f"is {smaller:.1f} times smaller" if smaller >= 1.05 else "is no smaller")
-    return f"The distilled {best['system']} {_listed(parts)}."
+    return f"The distilled {best['system']} {listed(parts)}."
 
 
 def students(main: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -199,7 +200,3 @@ def answers(disagreements: Mapping[str, Any], labels: Sequence[str] | None) -> l
 
 def _largest(numbers: Sequence[float]) -> int:
     return max(range(len(numbers)), key=numbers.__getitem__)
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -50,11 +50,11 @@ def _of_student(system: str, alone: Mapping[str, Row], distilled: Mapping[str, R
             above.append(task)
         else:
             not_above.append(scores)
-    parts = [f"distilled is above alone by more than one standard deviation on {_listed(above) or 'no task'}"]
+    parts = [f"distilled is above alone by more than one standard deviation on {listed(above) or 'no task'}"]
     if not_above:
-        parts.append(f"it is not on {_listed(not_above)}")
+        parts.append(f"it is not on {listed(not_above)}")
     if unknown:
-        parts.append(f"one seed does not tell on {_listed(unknown)}")
+        parts.append(f"one seed does not tell on {listed(unknown)}")
     return f"{system}: {'; '.join(parts)}. {_kept(distilled)}".rstrip()
 
 
@@ -65,10 +65,11 @@ def _kept(distilled: Mapping[str, Row]) -> str:
     if len(own) < 2:
         return ""
     mean = statistics.fmean(shares[task] for task in own)
-    beside = f" (and {_listed(apart)})" if apart else ""
-    return f"It keeps {mean:.1f} % of the teacher on average over {_listed(own)}{beside}."
+    beside = f" (and {listed(apart)})" if apart else ""
+    return f"It keeps {mean:.1f} % of the teacher on average over {listed(own)}{beside}."
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+    """``a, b and c``."""
     *first, last = items or [""]
     return f"{', '.join(first)} and {last}" if first else last

@@ -177,7 +177,7 @@ class RunDirectory:
             if entry.is_symlink() or entry.is_file():
                 if entry.name != ".lock":
                     entry.unlink()
-            elif entry.name == "visualdl" or entry.name.startswith((f"{BEST}_", f"{OTHER}_", f".{LAST}_", ".")):
+            elif entry.name == "visualdl" or entry.name.startswith((f"{BEST}_", f"{OTHER}_", ".")):
                 shutil.rmtree(entry)
 
     def log(

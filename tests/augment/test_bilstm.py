@@ -90,16 +90,17 @@ def test_wordpieces_are_spelled_as_in_the_sentence() -> None:
     assert {row.text_a for row in rows} == {"Cafés", "Café [MASK]", "[MASK] s", "[MASK] [MASK]"}
 
 
-def test_no_copy_is_a_dev_row() -> None:
+def test_no_copy_is_a_dev_row(caplog: pytest.LogCaptureFixture) -> None:
     """Two words of a sentence can be all of another one: "- bad" of SST-2 is a dev row."""
     given = [Example("the film is very bad , they say", None, 0)]
     short = Augmentation(400, p_mask=0.0, p_ng=1.0, ngram_range=(2, 3))
     texts = {row.text_a for row in copies(given, short)}
     assert {"very bad", "bad ,", "film is very"} <= texts
     guard = LeakGuard([Example("bad -", None, 0), Example("Very bad.", None, 0)])
-    kept = augmented(given, Tokenizer.of_words([given[0].text_a]), short, 0, guard)
+    with caplog.at_level("WARNING"):
+        kept = augmented(given, Tokenizer.of_words([given[0].text_a]), short, 0, guard)
     assert texts - {row.text_a for row in kept} == {"bad ,", "very bad", "very bad ,"}
-    assert guard.dropped == 3
+    assert f"dropped 3 of {len(kept) + 3} rows" in caplog.text
 
 
 def test_shares_of_masks_and_ngrams() -> None:
