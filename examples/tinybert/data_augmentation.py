@@ -293,7 +293,7 @@ def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[s
     """Digests of every file that shapes the result, without loading paddle."""
     from paddledistill import assets, files
     from paddledistill.data import reading
-    from paddledistill.data.plain_text import text_files
+    from paddledistill.data.plain_text import digest_text
     from paddledistill.errors import UserError
 
     digests = {"train": files.digest(train)}
@@ -307,8 +307,7 @@ def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[s
     if args.vector_corpus:
         if args.glove_embs:
             raise UserError("--glove_embs and --vector_corpus exclude each other: vectors are read, or trained on text")
-        parts = "".join(map(files.digest, text_files(args.vector_corpus)))
-        digests["vector_corpus"] = hashlib.sha256(parts.encode()).hexdigest()
+        digests["vector_corpus"] = digest_text(args.vector_corpus)
     model = args.pretrained_bert_model
     if Path(model).is_dir():
         digests["pretrained_bert_model"] = files.digest(Path(model))

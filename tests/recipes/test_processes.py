@@ -19,6 +19,7 @@ RUN_GLUE = "benchmark/glue/run_glue.py"
 TASK_DISTILL = "examples/tinybert/task_distill.py"
 DISTILL = "examples/bert_to_bilstm/distill.py"
 AUGMENT = "examples/tinybert/data_augmentation.py"
+GENERAL = "examples/tinybert/general_distill.py"
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -132,6 +133,21 @@ def test_distillation_in_two_processes(
     assert len(stored[0]) == 2
     for one, two in zip(*stored, strict=True):
         np.testing.assert_allclose(two, one, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_general_distillation_in_two_processes(run_recipe: Run, tiny_bert: Path, tmp_path: Path) -> None:
+    """Its rows are full, so a mean over the tokens of each process is one over all of them."""
+    text, corpus = "the plot of this film is a story that we have seen", tmp_path / "text.txt"
+    corpus.write_text("\n\n".join(f"{text} {number} times before" for number in range(300)))
+    for name, flags in {"one": ["--batch_size", 8], "two": ["--batch_size", 4, "--n_cpu", 2]}.items():
+        run_recipe(
+            GENERAL, "--teacher_path", tiny_bert, "--corpus", corpus, "--init_from_layers", "1,3", "--max_seq_length", 24, "--max_steps", 4,
+            "--held_out_rows", 4, "--logging_steps", 1, "--save_steps", 2, *flags, "--output_dir", tmp_path / name, check=True,
+        )  # fmt: skip
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 4 + 2
+    np.testing.assert_allclose(two, one, rtol=1e-4)
 
 
 @pytest.mark.slow
