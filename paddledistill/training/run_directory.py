@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from paddledistill import launch, parallel, runtime
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_directory, atomic_file, lock, point, read_json, write_json
+from paddledistill.tasks import same_name
 
 logger = logging.getLogger(__name__)
 
@@ -320,6 +321,9 @@ def _check_same(
     path: str | Path, content: Mapping[str, Any], arguments: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> None:
     old, new = {**content["arguments"], **content["inputs"]}, {**arguments, **inputs}
+    for given in (old, new):
+        if "task_name" in given:  # which may be spelled in several ways
+            given["task_name"] = same_name(given["task_name"])
     changed = [name for name in {**old, **new} if name not in _NOT_COMPARED and old.get(name) != new.get(name)]
     if changed:
         told = ", ".join(f"{name} was {str(old.get(name))[:40]}, is {str(new.get(name))[:40]}" for name in changed[:3])

@@ -203,12 +203,12 @@ def test_claims(tmp_path: Path) -> None:
 
 
 def test_a_moved_run_goes_on(tmp_path: Path) -> None:
-    arguments = {"seed": 1, "seeds": [1, 2], "output_dir": "old"}
+    arguments = {"seed": 1, "seeds": [1, 2], "output_dir": "old", "task_name": "SST-2"}
     run = RunDirectory.claim(tmp_path / "old", arguments, {})
     run.begin()
     run.release()
     moved = run.path.rename(tmp_path / "new")
-    arguments |= {"seeds": [1, 2, 3], "output_dir": "new"}
+    arguments |= {"seeds": [1, 2, 3], "output_dir": "new", "task_name": "sst2"}
     assert RunDirectory.claim(moved, arguments, {}, resume=True).content == run.content
 
 
