@@ -323,7 +323,7 @@ def add_study_flags(
         help="so many runs at a time, which share the cores and write logs beside their folders",
     )
     trial = parser.add_argument_group("to try it out")
-    trial.add_argument("--max_steps", type=int, default=-1, help="cut every run short")
+    trial.add_argument("--max_steps", type=cli.step_limit, default=-1, help="cut every run short")
     trial.add_argument("--max_seeds", type=cli.positive_int, help="at most so many seeds a task")
 
 
@@ -363,7 +363,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> Any:
     """Where a run goes; returns the group of flags about it."""
     group = parser.add_argument_group("run")
     group.add_argument(
-        "--output_dir", type=cli.directory, required=True, help="run cli.directory: logs, last state, best model"
+        "--output_dir", type=cli.directory, required=True, help="run directory: logs, last state, best model"
     )
     group.add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
@@ -375,7 +375,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> Any:
 def add_run_flags(
     parser: argparse.ArgumentParser, *, seed: int, logging_flag: str = "--logging_steps", logging_steps: int = 100
 ) -> None:
-    """Flags of every command that writes a run cli.directory."""
+    """Flags of every command that writes a run directory."""
     group = add_output_flags(parser)
     group.add_argument(
         "--seed",

@@ -73,7 +73,10 @@ def build_parser() -> cli.Parser:
         help="of the prediction stage, when both run",
     )
     stages.add_argument(
-        "--prediction_max_steps", type=int, default=-1, help="of the prediction stage, when both run; -1: all epochs"
+        "--prediction_max_steps",
+        type=cli.step_limit,
+        default=-1,
+        help="of the prediction stage, when both run; -1: all epochs",
     )
     terms = parser.add_argument_group("losses")
     flags.add_matching_flags(terms)

@@ -1,6 +1,7 @@
 """Tests of paddledistill.models.masked_lm."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def test_logits_of_chosen_positions_equal_paddlenlps(tiny_masked_lm: Path, batch
     logits = model.predict_logits(**batch)
     assert logits.shape == (4, len(model.tokenizer.vocab))
     np.testing.assert_allclose(logits, everywhere[rows, columns], atol=1e-5)
+
+
+def test_a_name_of_paddlenlp(tiny_masked_lm: Path, batch: dict[str, np.ndarray]) -> None:
+    """As if PaddleNLP had downloaded it: what is in its cache it does not ask for."""
+    target = Path(os.environ["PPNLP_HOME"]) / "models" / "acme" / "masked"
+    shutil.copytree(tiny_masked_lm, target)
+    for name in ("added_tokens.json", "chat_template.json"):
+        (target / name).write_text("{}")
+    found, expected = mlm.masked_lm("acme/masked"), mlm.masked_lm(tiny_masked_lm)
+    np.testing.assert_array_equal(found.predict_logits(**batch), expected.predict_logits(**batch))
 
 
 def test_padding_changes_nothing(tiny_masked_lm: Path, batch: dict[str, np.ndarray]) -> None:
