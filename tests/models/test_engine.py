@@ -67,7 +67,7 @@ def test_the_embedded_encoder_answers_real_text_as_before(monkeypatch: pytest.Mo
     dataset = model.encode(movie_reviews.classes()["dev"][:200])
     layers = layer_map("2i+1", 3, model.num_layers)
     monkeypatch.setattr(engine_part, "WORTH_AN_EXPORT", 1)
-    targets = teachers.targets(model, layers, dataset, 1)
+    targets = teachers.targets(model, layers.of_teacher, dataset, 1)
     engine = Engine(model, dataset.batch(range(0, 200, 20)), READ)
     assert targets and engine.kind == "onnxruntime"
     for rows in (range(32), range(50, 82), [199]):

@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_the_demo_runs_skips_what_is_done_and_says_how_to_try_it(run_recipe: Run
     python, module, name, directory, sentence = shlex.split(
         done.stdout.strip().splitlines()[-1].removeprefix("try it: ")
     )
-    assert (python, module) == ("python", "-m")
+    assert (tmp_path / python).samefile(sys.executable) and module == "-m"
     answer = run_recipe("-m", name, directory, sentence, cwd=tmp_path, check=True)
     assert "positive" in answer.stdout
 

@@ -1,12 +1,11 @@
 """The commands that make result tables, on tiny models: they choose, repeat, go on where they were, and their rows are whole."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-
-from paddledistill.report import study
 
 FIGURES = "benchmark/glue/figures.py"
 
@@ -53,14 +52,15 @@ def test_chooses_repeats_and_writes(run_recipe, made: tuple[list[object], Path, 
     assert told.count("   python ") == len(tried) + 1  # then the second seed of the best one
     assert [row["role"] for row in content["rows"]] == ["teacher", "published"]
     assert len(row["values"]) == 2
-    assert row["setting"] == content["settings"]["rte"]["chosen"] == max(tried, key=tried.get)
-    runs = {setting: target / "runs" / "RTE" / study.folder_of(setting) / "seed-1" for setting in tried}
-    for setting, run in runs.items():
-        assert tried[setting] == pytest.approx(
-            100 * json.loads((run / "run.json").read_text())["metrics"]["accuracy"], abs=1e-3
-        )
+    chosen = content["settings"]["rte"]["chosen"]
+    assert row["setting"] == chosen == max(tried, key=tried.get)
+    runs = sorted((target / "runs" / "RTE").iterdir())
+    assert [run.name for run in runs] == ["1e-4-x4", "3e-5-b16-x10", "5e-5-b16-x6"]
+    scores = [100 * json.loads((run / "seed-1" / "run.json").read_text())["metrics"]["accuracy"] for run in runs]
+    assert sorted(scores) == pytest.approx(sorted(tried.values()), abs=1e-3)
 
-    shutil.rmtree(runs[min(tried, key=tried.get)])
+    others = [run for run in runs if run.name != content["settings"]["rte"]["folder"]]
+    shutil.rmtree(others[0] / "seed-1")
     again = run_recipe(*command, check=True)
     assert again.stderr.count("   python ") == 1
     assert json.loads((target / "glue.json").read_text())["rows"][0]["values"] == row["values"]
@@ -87,10 +87,16 @@ def test_tinybert_with_augmentation(
     run_recipe(*command, check=True)
     rows = json.loads(results.read_text())["rows"]
     names = [row["system"].removeprefix("TinyBERT 3x384").strip(" ,") for row in rows]
-    assert names == ["teacher", "", "", "augmented text", "tinybert-6l-768d-v2"]
+    ablation = ["general distillation", "attention", "hidden states", "embeddings", "the teacher's logits"]
+    without = [f"without {part}" for part in ablation]
+    assert names == ["teacher", "", "", "augmented text", *without, "tinybert-6l-768d-v2"]
     assert [row["role"] for row in rows[:3]] == ["teacher", "alone", "distilled"]
     assert rows[1]["train_steps"] == rows[2]["train_steps"] == 2
-    assert rows[2]["setting"] == "6 + 4 epochs" and rows[3]["setting"] == "1 + 1 epochs, N 5"
+    told = [re.sub(r"[\d.]+(?= [+e])", "n", row["setting"]) for row in rows[1:4]]  # less than one of each, here
+    assert told == ["n epochs, N 0", "n + n epochs, N 0", "n + n epochs, N 5"]
+    shared = json.loads(results.read_text())["shared"]
+    assert list(shared) == ["general TinyBERT 3x384", "augmented text of RTE"]
+    assert all(one["command"].startswith("python ") for one in shared.values())
 
 
 @pytest.mark.slow
@@ -107,14 +113,18 @@ def test_bilstm_with_and_without_a_teacher(
         check=True,
     )  # fmt: skip
     rows = json.loads(results.read_text())["rows"]
-    assert [(row["task"], row["system"], row["role"], row["setting"]) for row in rows] == [
-        ("rte", "teacher", "teacher", None),
-        ("rte", "BiLSTM", "alone", "2 steps"),
-        ("rte", "BiLSTM", "distilled", "10 copies, 2 steps"),
-        ("chnsenticorp", "BiLSTM", "alone", "2 steps"),
-        ("chnsenticorp", "BiLSTM", "published", None),
-        ("chnsenticorp", "BiLSTM, distilled", "published", None),
+    assert [(row["task"], row["system"], row["role"]) for row in rows] == [
+        ("rte", "teacher", "teacher"),
+        ("rte", "BiLSTM", "alone"),
+        ("rte", "BiLSTM", "distilled"),
+        ("chnsenticorp", "BiLSTM", "alone"),
+        ("chnsenticorp", "BiLSTM", "published"),
+        ("chnsenticorp", "BiLSTM, distilled", "published"),
     ]
+    [glue] = [row for row in json.loads((teachers / "glue.json").read_text())["rows"] if row["role"] == "teacher"]
+    assert (rows[0]["values"], rows[0]["setting"]) == (glue["values"], glue["setting"])
+    assert re.fullmatch(r"[\d.]+ epochs", rows[1]["setting"])
+    assert re.fullmatch(r"10 copies, [\d.]+ epochs", rows[2]["setting"])
 
 
 def test_what_each_part_is_worth_is_said_in_flags_that_there_are() -> None:
