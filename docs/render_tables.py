@@ -70,7 +70,7 @@ def render(text: str, results: Path, page: str) -> str:
 
 
 def table(content: Mapping[str, Any]) -> str:
-    """The rows as a table, then what was made once for several of them, where they were measured and how to repeat it."""
+    """The rows as a table, then a note, what was made once for several of them, where they were measured and how to repeat it."""
     machine = content["machine"]
     made = (
         f"Measured on {content['date']} on {machine['cpu']}, {machine['threads']} threads, by ``{content['command']}``."
@@ -79,7 +79,8 @@ def table(content: Mapping[str, Any]) -> str:
         f"Made once, and no part of the minutes above: {what} in {one['minutes']} minutes by ``{one['command']}``."
         for what, one in content.get("shared", {}).items()
     ]
-    return "\n".join([rst_table(content["rows"]), *shared, made])
+    note = content.get("note")
+    return "\n".join([rst_table(content["rows"]), *([note] if note else []), *shared, made])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ from paddledistill.files import read_json
 logger = logging.getLogger("figures")
 
 PUBLISHED = ("MiniLM-L6-H384", "bert-base-uncased")
+NOTES = {
+    "minilm-l6": "minilm-l6 is all-MiniLM-L6-v2: a MiniLM-L6 trained further on a billion sentence pairs, NLI and Quora among them. "
+    "It is not the model of the published MiniLM row."
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,9 @@ def main(args: argparse.Namespace) -> None:
 
     study.check_folders(args.tasks, args.data_dir)
     command = "python benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json"
-    results = study.Results(args.results, command, encoder=args.model_name_or_path, settings={})
+    results = study.Results(
+        args.results, command, encoder=args.model_name_or_path, settings={}, note=NOTES.get(args.model_name_or_path)
+    )
 
     tried = scores(args)
     chosen = {name: max(of_task, key=of_task.__getitem__) for name, of_task in tried.items()}

@@ -25,6 +25,7 @@ def repository(tmp_path):
         "machine": {"cpu": "A CPU", "threads": 2},
         "versions": {},
         "date": "2026-11-21",
+        "note": "This is not theirs.",
         "shared": {"a general student": {"minutes": 63.1, "command": "make general"}},
         "rows": [row],
     }
@@ -58,6 +59,7 @@ def test_rendering_replaces_what_is_between_the_markers_and_nothing_else(reposit
         "A CPU, 2 threads",
         "2026-11-21",
         "63.1 minutes by ``make general``",
+        "This is not theirs.",
     ):
         assert words in text, words
     run_recipe(SCRIPT, "--check", "--root", repository, check=True)
