@@ -97,7 +97,8 @@ class Results:
         """:param path: None writes nothing. :param command: what makes the file. :param more: further facts of a new file's head."""
         self._path = path
         old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
-        self.content: dict[str, Any] = {**more, **old, **runtime.provenance(command)}
+        about = runtime.provenance(command)
+        self.content: dict[str, Any] = {**about, **more, **old, **about}
 
     def put(self, rows: Sequence[Row]) -> None:
         """The rows of a task, after those of other tasks; published figures last."""
