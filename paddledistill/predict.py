@@ -81,6 +81,8 @@ def main(args: argparse.Namespace) -> None:
 
     runtime.set_device(args.device)
     model = models.load(args.directory)
+    if args.max_seq_length and isinstance(model, models.EncoderModel):
+        models.check_length(model, args.directory, args.max_seq_length, model.is_pair)
     texts = from_arguments(args.text, args.text_b, model.is_pair) if args.text else from_lines(args.file, model.is_pair)
     show = as_json if args.json else as_line
     interactive = not args.text and (args.file is None or str(args.file) == "-") and sys.stdin.isatty()

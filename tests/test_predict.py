@@ -146,6 +146,8 @@ def test_bad_input_is_one_line_and_exit_code_2(single, ask, tmp_path):
         ([single, "--file", bytes_], "bytes.txt:2: not UTF-8"),
         ([single, "--file", tmp_path / "no.txt"], "no file"),
         ([single, "a", "--file", empty_line], "not both"),
+        ([single, "a", "--max_seq_length", "2"], "--max_seq_length 2 leaves no room for text: choose at least 3"),
+        ([single, "a", "--max_seq_length", "4000"], "is beyond the"),
         ([], "required: directory"),
     ):
         code, output, error = ask(*args)
