@@ -95,7 +95,8 @@ def main(args: argparse.Namespace) -> None:
     chosen = {name: max(of_task, key=of_task.__getitem__) for name, of_task in tried.items()}
 
     def teacher(name: str, seed: int) -> list[System]:
-        return [System("teacher", "teacher", run(name, chosen[name], seed, args))]
+        encoder = Path(args.model_name_or_path).name
+        return [System(encoder, "teacher", run(name, chosen[name], seed, args))]
 
     for name, seeds in study.over_seeds(
         teacher, {name: STUDIES[name].seeds for name in args.tasks}, args.max_seeds, args.jobs
