@@ -41,6 +41,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default is None or action.default is False:  # 0 says something
             return action.help
+        if isinstance(action.default, list):  # as it would be typed
+            return f"{action.help} (default: {(' ' if action.nargs else ',').join(map(str, action.default))})"
         return super()._get_help_string(action)
 
 

@@ -297,7 +297,7 @@ def add_study_flags(
         default=tasks,
         choices=tasks,
         metavar="TASK",
-        help=f"which ones (default: {' '.join(tasks)})",
+        help="which ones",
     )
     parser.add_argument(
         "--data_dir", type=Path, required=True, help="folder with a folder of each task: SST-2/train.tsv and so on"

@@ -62,6 +62,22 @@ def test_what_a_user_can_mend(
     assert (found, said in err, err.count("\n")) == (code, True, 1)
 
 
+def test_defaults_are_shown_as_they_would_be_typed() -> None:
+    parser = cli.Parser("a test")
+    parser.add_argument("--tasks", nargs="+", default=["RTE", "MRPC"], help="which ones")
+    parser.add_argument("--seeds", type=cli.int_list, default=[1, 2], help="one run for each")
+    parser.add_argument("--alpha", default=0.0, help="a weight")
+    parser.add_argument("--file", help="a file")
+    text = parser.format_help()
+    for words in (
+        "which ones (default: RTE MRPC)\n",
+        "one run for each (default: 1,2)\n",
+        "a weight (default: 0.0)\n",
+        "a file\n",
+    ):
+        assert words in text
+
+
 def test_what_can_be_resumed_is_told_so(leave: Callable[..., tuple[int, str]]) -> None:
     _, err = leave(raising(KeyboardInterrupt()), "--resume", can_resume=True)
     assert "the same command with --resume goes on" in err

@@ -62,6 +62,7 @@ STUDIES = {
     "SST-2": Study("accuracy", 1, 500, 1, 2),
 }
 RATES = "--learning_rate 2e-4 --prediction_learning_rate 1e-4"
+AUGMENTED = "augmented"  # the folder of the tasks whose text has variants
 ABLATION_STUDENT = "3x384"
 ABLATIONS = {
     "without general distillation": "",
@@ -106,7 +107,7 @@ def main(args: argparse.Namespace) -> None:
         teachers.run(name, 1)  # missing ones are told of before anything slow
     augmented = [name for name in args.tasks if STUDIES[name].draws and ABLATION_STUDENT in args.students]
     shared = [partial(general_cost, student, args) for student in args.students]
-    shared += [partial(augmentation_cost, name, args) for name in augmented]
+    shared += [partial(augment, name, args) for name in augmented]
     for made in recipe.side_by_side(lambda make: make(), shared, args.jobs):
         results.content.setdefault("shared", {}).update(made)
     counts = {name: STUDIES[name].seeds for name in args.tasks}
@@ -132,12 +133,6 @@ def general_cost(student: str, args: argparse.Namespace) -> dict[str, Any]:
     """Make it, and say in what time, by which command: it is no part of the rows of the tasks."""
     made = read_json(general(student, args) / "run.json")
     return {f"general TinyBERT {student}": {"minutes": round(made["seconds"] / 60, 1), "command": made["command"]}}
-
-
-def augmentation_cost(name: str, args: argparse.Namespace) -> dict[str, Any]:
-    """The same of a task's augmented text."""
-    made = read_json(next(folders_named(augment(name, args), name)) / "train_aug.json")
-    return {f"augmented text of {name}": {"minutes": round(made["seconds"] / 60, 1), "command": made["command"]}}
 
 
 def systems(args: argparse.Namespace, teachers: Any, name: str, seed: int) -> list[Any]:
@@ -195,7 +190,7 @@ def distil(
         f"--num_train_epochs {study.intermediate_epochs} --prediction_epochs {study.prediction_epochs} "
         f"--max_steps {first} --prediction_max_steps {second} --save_steps {study.save_steps} --seed {seed}",
         target,
-        data_dir=augment(name, args) if like else args.data_dir,
+        data_dir=args.output_dir / AUGMENTED if like else args.data_dir,
         teacher_path=teacher,
     )
 
@@ -218,9 +213,9 @@ def updates(run: Path) -> int:
     return recipe.steps_of(run / "intermediate") + recipe.steps_of(run)
 
 
-def augment(name: str, args: argparse.Namespace) -> Path:
-    """The task's text and its variants, in a folder of our own; returns the folder of tasks."""
-    folder = args.output_dir / "augmented" / name
+def augment(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """The task's text and its variants, in a folder of our own; returns what they cost, as above."""
+    folder = args.output_dir / AUGMENTED / name
     if not folder.is_dir():
         partial = folder.with_name(f".{name}.part")
         shutil.rmtree(partial, ignore_errors=True)
@@ -233,7 +228,8 @@ def augment(name: str, args: argparse.Namespace) -> Path:
         f"--N {STUDIES[name].draws} --resume",
         data_dir=folder.parent,
     )
-    return folder.parent
+    made = read_json(folder / "train_aug.json")
+    return {f"augmented text of {name}": {"minutes": round(made["seconds"] / 60, 1), "command": made["command"]}}
 
 
 def with_variants(row: Any, name: str) -> Any:
