@@ -96,6 +96,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.data.reading import digest_examples, held_out_rows
     from paddledistill.distill import objectives
     from paddledistill.distill.layer_maps import check_weights
+    from paddledistill.distill.projections import fit_projections
     from paddledistill.distill.teacher import targets
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
@@ -121,6 +122,7 @@ def main(args: argparse.Namespace) -> None:
     layers = objectives.matched(student, teacher, args.layer_map, args.attention_by, weights, shared)
     text = packed(args.corpus, teacher.tokenizer, guarded)
     train_set, held_out = rows_of(args, text, teacher, learns_words)
+    fit_projections(student, teacher, layers, train_set)
 
     words = objectives.Words(args.mlm_weight, args.soft_mlm_weight, args.T)
     answers = targets(teacher, words.asked_of(teacher, layers), train_set, args.num_train_epochs)

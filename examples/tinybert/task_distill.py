@@ -106,6 +106,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.distill import objectives
+    from paddledistill.distill.projections import fit_projections
     from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
     from paddledistill.files import digest
     from paddledistill.report.conclusion import conclude
@@ -143,6 +144,7 @@ def main(args: argparse.Namespace) -> None:
             first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
         run.begin()
         if not first.is_complete:
+            fit_projections(student, teacher, layers, train_set)
             answers = targets(teacher, layers.of_teacher, train_set, args.num_train_epochs)
             objective = objectives.intermediate(student, teacher, layers, answers, weights)
             learn_states(args, first, student, objective, train_set, dev_sets["dev"])

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import paddle
-from paddle import nn
 
 from paddledistill.distill import losses
 from paddledistill.distill.layer_maps import Asked, LayerMap, layer_map, with_state
+from paddledistill.distill.projections import project_to
 from paddledistill.errors import UserError
 from paddledistill.models.base import Batch, Classifier
 from paddledistill.models.encoder import EncoderModel
@@ -53,7 +53,7 @@ def intermediate(
 
     :param layers: without what counts nothing, see :meth:`LayerMap.weighed`.
     :param targets: answers in place of the teacher, see :func:`paddledistill.distill.teacher.targets`.
-    :raises UserError: if head counts or vocabularies differ, or widths without a projection (see :func:`project_to`).
+    :raises UserError: if head counts or vocabularies differ, or widths without a projection (see :mod:`paddledistill.distill.projections`).
     """
     check_comparable(student, teacher, layers)
     targets = targets or live_targets(teacher, layers.of_teacher)
@@ -146,7 +146,7 @@ def matched(
 ) -> LayerMap:
     """The layers of a map, see :func:`layer_map`, that count; the student is given the projections that it needs.
 
-    :param by: what of attention is compared. :param shared: see :func:`project_to`.
+    :param by: what of attention is compared. :param shared: see :func:`paddledistill.distill.projections.project_to`.
     :raises UserError: if the map does not fit, or what it names cannot be compared.
     """
     layers = layer_map(spec, student.num_layers, teacher.num_layers, by)
@@ -157,21 +157,6 @@ def matched(
     project_to(student, teacher, layers, shared)
     check_comparable(student, teacher, layers)
     return layers
-
-
-def project_to(student: EncoderModel, teacher: EncoderModel, layers: LayerMap, shared: bool) -> None:
-    """Give the student linear maps from its width to the teacher's (TinyBERT, equations 8 and 9), if the widths differ.
-
-    They are trained and resumed with it, but are no part of the model that is saved.
-
-    :param shared: one for all layers, as TinyBERT's code has it, in place of one a layer.
-    """
-    own, other = int(student.config.hidden_size), int(teacher.config.hidden_size)
-    if own == other:
-        return
-    one = nn.Linear(own, other)
-    numbers = [i for i, _ in layers.hidden]
-    student.projections = nn.LayerDict({str(i): one if shared else nn.Linear(own, other) for i in numbers})
 
 
 def check_comparable(student: EncoderModel, teacher: EncoderModel, layers: LayerMap) -> None:

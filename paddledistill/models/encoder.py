@@ -43,7 +43,7 @@ class EncoderModel(Classifier):
     """A PaddleNLP network with an encoder in it, that can be looked into; its tokenizer and task.
 
     ``projections`` are trained beside it and never saved: linear maps by the number of a hidden state, see
-    :func:`paddledistill.distill.objectives.project_to`.
+    :func:`paddledistill.distill.projections.project_to`.
     """
 
     def __init__(self, network: Any, tokenizer: Tokenizer | SubwordTokenizer, info: TaskInfo) -> None:

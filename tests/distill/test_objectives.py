@@ -141,30 +141,6 @@ def narrow(like: EncoderClassifier, width: int = 8, heads: int = 2) -> models.Pl
     return models.new_plain_encoder(like, layers=2, width=width, heads=heads, intermediate=2 * width)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_narrower_student_learns_through_projections(tiny_bert: Path, shared: bool) -> None:
-    teacher = classifier(tiny_bert)
-    student, layers = narrow(teacher), layer_map("2i+1", 2, 4)
-    with pytest.raises(ValueError, match="hidden size of the student is 8, of the teacher 16"):
-        objectives.intermediate(student, teacher, layers)
-    before = models.parameters(student)
-    objectives.project_to(student, teacher, layers, shared)
-    assert models.parameters(student) == before  # they are not the model's own
-    assert len({id(one) for one in student.projections.values()}) == (1 if shared else 3)
-    objective, batch = objectives.intermediate(student, teacher, layers), batch_of(teacher)
-    teacher.eval()
-    own, goal = student.capture(batch, **layers.of_student), teacher.capture(batch, **layers.of_teacher)
-    found = objective(batch)
-    for i, j in layers.hidden:
-        projection = student.projections[str(i)]
-        state = own.hidden[i].numpy() @ projection.weight.numpy() + projection.bias.numpy()
-        expected = losses.hidden_mse(paddle.to_tensor(state), goal.hidden[j], batch["attention_mask"])
-        assert float(found[f"hidden_{i}"]) == pytest.approx(float(expected), rel=1e-4)
-    sum(found.values()).backward()
-    moved = [name for name, one in student.named_parameters() if one.grad is not None]
-    assert sum(name.startswith("projections.") for name in moved) == (2 if shared else 6)
-
-
 def test_other_numbers_of_heads_want_another_comparison(tiny_bert: Path) -> None:
     teacher = classifier(tiny_bert)
     student = narrow(teacher, width=16, heads=4)
