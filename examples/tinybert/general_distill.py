@@ -28,8 +28,8 @@ def build_parser() -> cli.Parser:
     """Flags."""
     parser = cli.Parser(
         __doc__ or "",
-        epilog="example: general_distill.py --corpus wikipedia.txt --num_hidden_layers 4 --hidden_size 312 --intermediate_size 1200 "
-        "--max_steps 5000 --output_dir runs/tinybert-4x312",
+        epilog="example: general_distill.py --corpus wikipedia.txt --init_from_layers 1,2,4,5 --hidden_size 312 --intermediate_size 1200 "
+        "--max_steps 2000 --output_dir runs/tinybert-4x312",
     )
     teacher = parser.add_argument_group("teacher")
     teacher.add_argument(
@@ -46,12 +46,13 @@ def build_parser() -> cli.Parser:
     )
     meanings = (
         "depth of a student with new weights",
-        "its width",
+        "its width; below the teacher's the dimensions of its layers are kept that weigh most",
         "its attention heads",
         "width of its feed-forward layers",
     )
     for (name, default), meaning in zip(SHAPE.items(), meanings, strict=True):
-        student.add_argument(f"--{name}", type=cli.positive_int, help=f"{meaning} (default: {default})")
+        of_layers = "" if name == "num_hidden_layers" else ", with --init_from_layers the teacher's"
+        student.add_argument(f"--{name}", type=cli.positive_int, help=f"{meaning} (default: {default}{of_layers})")
     student.add_argument("--dropout", type=cli.probability, default=0.0, help="in the student")
     text = parser.add_argument_group("text")
     text.add_argument(
@@ -145,13 +146,12 @@ def main(args: argparse.Namespace) -> None:
 def take_shape(args: argparse.Namespace) -> None:
     """Fill in the shape of a student with new weights wherever the command line says nothing.
 
-    :raises UserError: for a shape beside --init_from_layers, which has its own.
+    :raises UserError: for a depth beside --init_from_layers, which has its own.
     """
-    given = [name for name in SHAPE if getattr(args, name) is not None]
-    if args.init_from_layers and given:
-        raise UserError(f"--{given[0]} is for a student with new weights: leave it or --init_from_layers out")
+    if args.init_from_layers and args.num_hidden_layers:
+        raise UserError("--num_hidden_layers is for a student with new weights: leave it or --init_from_layers out")
     if not args.init_from_layers:
-        vars(args).update({name: default for name, default in SHAPE.items() if name not in given})
+        vars(args).update({name: default for name, default in SHAPE.items() if getattr(args, name) is None})
 
 
 def read_teacher(args: argparse.Namespace) -> Any:
@@ -168,12 +168,16 @@ def read_teacher(args: argparse.Namespace) -> Any:
 
 
 def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> Any:
-    """Layers of the teacher and its masked-LM head, or new weights; with a new head where it lacks one and is to learn words."""
+    """Layers of the teacher, narrowed if so asked, and its masked-LM head, or new weights; with a new head where it lacks one and is to
+    learn words."""
     from paddledistill import models
     from paddledistill.models.masked_lm import MaskedLM, with_new_head
 
     if args.init_from_layers:
         student = models.keep_layers(teacher, args.init_from_layers, args.dropout)
+        shape = {name: getattr(args, name) or getattr(student.config, name) for name in list(SHAPE)[1:]}
+        if any(size != getattr(student.config, name) for name, size in shape.items()):
+            student = models.narrowed(student, *shape.values())
     else:
         student = models.new_plain_encoder(
             teacher,

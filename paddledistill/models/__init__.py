@@ -33,6 +33,7 @@ from paddledistill.models.encoder import (
     plain_encoder,
 )
 from paddledistill.models.families import FAMILIES
+from paddledistill.models.narrowing import narrowed
 from paddledistill.models.transformer import Captured
 from paddledistill.models.weights import read_config
 from paddledistill.training.run_directory import best_model
@@ -53,6 +54,7 @@ __all__ = [
     "identify",
     "keep_layers",
     "load",
+    "narrowed",
     "new_bilstm",
     "new_encoder_classifier",
     "new_plain_encoder",

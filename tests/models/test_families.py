@@ -230,6 +230,21 @@ def test_a_teacher_of_logits_and_of_states(directory: Path, examples: list[Examp
     assert float(terms["hidden_0"]) == pytest.approx(0, abs=1e-10)  # the same embeddings
 
 
+def test_a_narrower_student(directory: Path, examples: list[Example]) -> None:
+    """With the dimensions that weigh most; it learns the teacher's states by projections."""
+    teacher = models.plain_encoder(str(directory))
+    if directory.name in ("albert", "xlnet"):
+        with pytest.raises(UserError, match=r"the layers of (Albert|XLNet) cannot be narrowed: start with new weights"):
+            models.narrowed(teacher, 4, 2, 16)
+        return
+    student = models.narrowed(teacher, 4, 2, 16)
+    assert student.config.hidden_size == 4
+    layers = objectives.matched(student, teacher, "uniform", "scores", objectives.Weights(), shared=False)
+    batch = to_batch(teacher.encode(examples, LENGTH).batch(range(3)))
+    terms = objectives.intermediate(student, teacher, layers)(batch)
+    assert all(np.isfinite(float(term)) for term in terms.values())
+
+
 def test_layers_that_are_shared_cannot_be_chosen(hugging_face: Path) -> None:
     with pytest.raises(UserError, match="share their weights"):
         models.new_encoder_classifier(str(hugging_face / "albert"), INFO, layers=[0, 1])

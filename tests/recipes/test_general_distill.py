@@ -80,6 +80,42 @@ def test_a_narrower_student_learns_and_resumes(run_recipe: Run, tiny_bert: Path,
     )
 
 
+def test_a_narrower_student_starts_from_the_layers_of_the_teacher(
+    run_recipe: Run, tiny_bert: Path, text: Path, tmp_path: Path
+) -> None:
+    """It is nearer to the teacher than one with new weights, before and after."""
+    command = [
+        GENERAL,
+        "--teacher_path",
+        tiny_bert,
+        "--corpus",
+        text,
+        "--hidden_size",
+        8,
+        "--num_attention_heads",
+        2,
+        "--max_steps",
+        4,
+        *QUICK,
+    ]
+    run_recipe(*command, "--init_from_layers", "1,3", "--output_dir", tmp_path / "cut", check=True)
+    run_recipe(
+        *command, "--num_hidden_layers", 2, "--intermediate_size", 32, "--output_dir", tmp_path / "new", check=True
+    )
+    cut, new = (
+        next(line for line in read_metrics(tmp_path / name) if line["kind"] == "eval") for name in ("cut", "new")
+    )
+    assert cut["hidden_0"] < 0.8 * new["hidden_0"]
+    student = models.plain_encoder(str(tmp_path / "cut"))
+    shape = (
+        student.num_layers,
+        student.config.hidden_size,
+        student.config.num_attention_heads,
+        student.config.intermediate_size,
+    )
+    assert shape == (2, 8, 2, 32)  # what is not said is the teacher's
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_with_projections(run_recipe: Run, tiny_bert: Path, text: Path, tmp_path: Path) -> None:
     """A real SIGKILL after the first saves: the state to go on from holds the projections too."""
