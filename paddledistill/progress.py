@@ -11,7 +11,8 @@ from paddledistill import launch
 logger = logging.getLogger(__name__)
 
 LONG = 60.0  # seconds from which the line is worth reading
-_ESTIMATE_AFTER = 4  # pieces of work: the first one is slower than the rest
+_MANY = 100_000  # pieces from which on they are told in thousands
+_ESTIMATE_AFTER = 4  # updates: the first one is slower than the rest
 
 
 def bar(what: str, unit: str, total: int | None, done: int = 0) -> Any:
@@ -21,7 +22,7 @@ def bar(what: str, unit: str, total: int | None, done: int = 0) -> Any:
     often = 0.2 if sys.stderr.isatty() else 30
     return tqdm(
         desc=what, unit=unit, total=total, initial=done, mininterval=often, smoothing=0.1, dynamic_ncols=True,
-        disable=launch.rank() > 0,
+        unit_scale=(total or 0) >= _MANY, disable=launch.rank() > 0,
     )  # fmt: skip
 
 
@@ -45,7 +46,8 @@ class Watched:
     def __init__(self, what: str, unit: str, total: int, done: int = 0) -> None:
         """:param total: how many pieces there are, ``done`` of which are done already."""
         self._bar = bar(what, unit, total, done)
-        self._what, self._left, self._done, self._start = what, total - done, 0, time.perf_counter()
+        self._what, self._unit, self._left, self._start = what, unit, total - done, time.perf_counter()
+        self._done = self._updates = 0
 
     def __enter__(self) -> "Watched":
         return self
@@ -59,10 +61,13 @@ class Watched:
         rate: float | None = None if self._bar.disable else self._bar.format_dict["rate"]
         return rate
 
-    def update(self) -> None:
-        """A piece is done."""
-        self._bar.update()
-        self._done += 1
-        if self._done == _ESTIMATE_AFTER:
+    def update(self, pieces: int = 1) -> None:
+        """So many pieces are done."""
+        self._bar.update(pieces)
+        self._done += pieces
+        self._updates += 1
+        if self._updates == _ESTIMATE_AFTER:
             left = self._left - self._done
-            say_how_long(f"{self._what}: {left} to go", left * (time.perf_counter() - self._start) / self._done)
+            say_how_long(
+                f"{self._what}: {left} {self._unit}s to go", left * (time.perf_counter() - self._start) / self._done
+            )

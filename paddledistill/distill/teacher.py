@@ -102,18 +102,21 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -
 
 
 def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path: Path) -> None:
-    """Each part has rows of all lengths, so that the parts take about as long; there is one for each process, or more."""
-    batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)
+    """Each part has rows of all lengths, so that the parts take about as long; there is one for each process, or more.
+
+    Long rows come first: what does not fit the memory fails at once, and the time that is left is not told from the quickest.
+    """
+    batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)[::-1]
     count = max(math.ceil(len(batches) / _PART), min(launch.world(), len(batches)))
     parts = {f"{number:05d}-of-{count:05d}.npy": batches[number::count] for number in range(count)}
     missing = parallel.agreed(lambda: [name for name in parts if not journal.has(name)])
-    own = sum(len(parts[name]) for name in parallel.mine(missing))
+    tokens = sum(int(dataset.lengths[rows].sum()) for name in parallel.mine(missing) for rows in parts[name])
     forward = quick_forward(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
-    with evaluating(teacher), Watched("teacher logits", "batch", own) as watched:
+    with evaluating(teacher), Watched("teacher logits", "token", tokens) as watched:
 
         def answer(batch: np.ndarray) -> np.ndarray:
             found = forward(dataset.batch(batch))
-            watched.update()
+            watched.update(int(dataset.lengths[batch].sum()))
             return found
 
         found = journal.arrays(

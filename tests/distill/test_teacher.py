@@ -100,10 +100,10 @@ def main(args):
     from paddledistill.distill.teacher import teacher_logits
     from paddledistill.tasks import Example
     model, asked = models.load(sys.argv[1]), []
-    model.register_forward_pre_hook(lambda layer, inputs: asked.append(len(inputs[0]["input_ids"])))
+    model.register_forward_pre_hook(lambda layer, inputs: asked.append(inputs[0]["attention_mask"].numpy().sum(1).tolist()))
     dataset = model.encode([Example("dull and old " * (1 + number % 9), None, 0) for number in range(300)], 32)
     found = teacher_logits(model, "digest", dataset)
-    Path(f"asked-{launch.rank()}.json").write_text(json.dumps({"rows": asked, "sum": float(abs(found).sum())}))
+    Path(f"asked-{launch.rank()}.json").write_text(json.dumps({"lengths": asked, "sum": float(abs(found).sum())}))
 
 parser = cli.Parser("a test")
 parser.add_argument("model")
@@ -112,17 +112,20 @@ cli.run(main, parser)
 """
 
 
-def test_processes_share_a_small_set_and_count_their_own_batches(tiny_bert: Path, tmp_path: Path) -> None:
-    """Of 5 batches, which all were one process's, while it counted to 3."""
+def test_processes_share_a_small_set_and_count_their_own_tokens(tiny_bert: Path, tmp_path: Path) -> None:
+    """Of 5 batches, which all were one process's. Those of long rows come first."""
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "script.py", str(tiny_bert), "--n_cpu", "2"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"asked-{rank}.json").read_text()) for rank in range(2))
-    assert (len(first["rows"]), len(second["rows"])) == (3, 2)
-    assert sum(first["rows"] + second["rows"]) == 300
+    own, other = first["lengths"], second["lengths"]
+    assert (len(own), len(other)) == (3, 2)
+    assert sum(map(len, own + other)) == 300
+    assert [max(batch) for batch in own] == sorted([max(batch) for batch in own], reverse=True)
     assert first["sum"] == second["sum"] > 0
-    assert "teacher logits: 100%" in done.stderr and "3/3" in done.stderr
+    tokens = sum(map(sum, own))
+    assert "teacher logits: 100%" in done.stderr and f"{tokens}/{tokens}" in done.stderr
 
 
 def test_a_second_command_waits_for_the_first(tiny_bert: Path, caplog: pytest.LogCaptureFixture) -> None:
