@@ -21,6 +21,8 @@ logger = logging.getLogger("figures")
 PUBLISHED = ("BiLSTM", "BiLSTM, distilled")
 SHAPE = "--emb_dim 200 --hidden_size 150 --batch_size 128 --optimizer adam --lr 0.001 --log_freq 50"
 COPIES = "--whole_word_mask --p_mask 0.1 --p_pos 0.1 --p_ng 0.25"
+CHINESE = "--min_count 2 --read_out attention --batch_size 32 --lr 0.0005 --dropout_prob 0.5"
+NOTE = "Of ChnSentiCorp's 1,200 dev rows 340 stand in its train.tsv. Here they are not trained on; for the published figures they are."
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ STUDIES = {
     "RTE": Study("accuracy", 3, 10, 5, 100),
     "CoLA": Study("matthews", 3, 10, 5, 350),
     "STS-B": Study("spearman", 3, 10, 5, 250),
-    "chnsenticorp": Study("accuracy", 3, None, 10, 75),
+    "chnsenticorp": Study("accuracy", 3, None, 4, 145),
     "SST-2": Study("accuracy", 3, 10, 3, 1000),
 }
 # What each part is worth: on one task, one seed, with as many updates each.
@@ -73,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
 
     study.check_folders(args.tasks, args.data_dir)
     command = "python examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json"
-    results, teachers = study.Results(args.results, command), study.Teachers(args.settings, args.teachers)
+    results, teachers = study.Results(args.results, command, note=NOTE), study.Teachers(args.settings, args.teachers)
     for name in args.tasks:
         if STUDIES[name].copies is not None:
             teachers.run(name, 1)  # missing ones are told of before anything slow
@@ -92,7 +94,7 @@ def systems(args: argparse.Namespace, teachers: Any, name: str, seed: int) -> li
 
     study, place = STUDIES[name], args.output_dir / name / f"seed-{seed}"
     if study.copies is None:
-        flags = f"--min_count 1 --max_epoch {study.epochs}"
+        flags = f"{CHINESE} --max_epoch {study.epochs}"
         return [System("BiLSTM", "alone", alone(name, flags, seed, place / "alone", args))]
     teacher = teachers.run(name, seed)
     distilled = distil(name, f"{COPIES} --max_epoch {study.epochs}", seed, place / "distilled", teacher, args)
