@@ -94,7 +94,8 @@ def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -
     if parallel.agreed(path.is_file):
         logger.info("teacher logits of %d rows read back from %s", len(dataset), path)
     else:
-        with Journal(path.with_suffix(".parts"), name, resume=True, wait=True) as journal:
+        key = [name, "long rows first"]  # all that decides what a part holds
+        with Journal(path.with_suffix(".parts"), key, resume=True, wait=True) as journal:
             if not parallel.agreed(path.is_file):  # by the command that was waited for
                 _store_logits(teacher, dataset, journal, path)
             parallel.barrier()
