@@ -46,7 +46,7 @@ def build_parser() -> cli.Parser:
     )
     meanings = (
         "depth of a student with new weights",
-        "its width; below the teacher's the dimensions of its layers are kept that weigh most",
+        "its width; layers of the teacher that are wider keep the dimensions that weigh most",
         "its attention heads",
         "width of its feed-forward layers",
     )

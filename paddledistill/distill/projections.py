@@ -8,6 +8,7 @@ from paddle import nn
 
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset
+from paddledistill.data.reading import spread
 from paddledistill.distill.layer_maps import LayerMap
 from paddledistill.models.encoder import EncoderModel
 from paddledistill.training.evaluation import evaluating
@@ -15,7 +16,7 @@ from paddledistill.training.feeding import to_batch
 
 _ROWS, _BATCH = 512, 32
 _RIDGE = (
-    1e-4  # of the mean square: after a layer norm dimensions can add up to a constant, and then many maps fit equally
+    1e-4  # of the mean square: a layer norm can make dimensions add up to a constant, and then many maps fit equally
 )
 
 
@@ -45,7 +46,7 @@ def fit_projections(student: EncoderModel, teacher: EncoderModel, layers: LayerM
         return
     squares: dict[Any, NDArray[np.float64]] = {}
     products: dict[Any, NDArray[np.float64]] = {}
-    rows = np.unique(np.linspace(0, len(dataset) - 1, _ROWS).astype(np.int64))
+    rows = np.array(spread(range(len(dataset)), _ROWS))
     with evaluating(student), evaluating(teacher):
         for part in sequential_batches(np.asarray(dataset.lengths)[rows], _BATCH):
             batch = to_batch(dataset.batch(rows[part]))

@@ -66,6 +66,11 @@ class EncoderModel(Classifier):
         return getattr(self.network, self.family.prefix, self.network)
 
     @property
+    def layers_name(self) -> str:
+        """What the names of the layers' tensors begin with in the network."""
+        return f"{'' if self.backbone is self.network else f'{self.family.prefix}.'}{self.family.layers}"
+
+    @property
     def num_layers(self) -> int:
         """Depth."""
         return int(self.config.num_hidden_layers)
@@ -212,13 +217,18 @@ def new_plain_encoder(
     :param layers: depth. :param heads: attention heads, which divide ``width``. :param intermediate: width of the feed-forward layers.
     :raises UserError: if the heads do not divide the width.
     """
-    if width % heads:
-        raise UserError(f"{heads} attention heads do not divide a hidden size of {width}: choose another number")
+    check_heads(width, heads)
     config = copy.deepcopy(like.config)
     config.num_hidden_layers, config.hidden_size = layers, width
     config.num_attention_heads, config.intermediate_size = heads, intermediate
     set_dropout(config, dropout)
     return PlainEncoder(like.family.model_class()(config), like.tokenizer, like.info)
+
+
+def check_heads(width: int, heads: int) -> None:
+    """:raises UserError: if the heads do not divide the width."""
+    if width % heads:
+        raise UserError(f"{heads} attention heads do not divide a hidden size of {width}: choose another number")
 
 
 def positions_of(config: Any) -> int:
@@ -515,8 +525,7 @@ def keep_layers(model: Encoder, layers: Sequence[int] | None, dropout: float | N
         set_dropout(config, dropout)
     network = type(model.network)(config)
     state = model.network.state_dict()
-    inside = "" if model.backbone is model.network else f"{model.family.prefix}."
-    network.set_state_dict(_renumbered(state, f"{inside}{model.family.layers}.", layers) if layers else state)
+    network.set_state_dict(_renumbered(state, f"{model.layers_name}.", layers) if layers else state)
     return type(model)(network, model.tokenizer, model.info)
 
 

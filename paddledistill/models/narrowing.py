@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paddledistill.errors import UserError
-from paddledistill.models.encoder import Encoder
+from paddledistill.models.encoder import Encoder, check_heads
 from paddledistill.models.weights import State
 
 _LAYERS = "encoder.layers"
@@ -33,18 +33,17 @@ def narrowed(model: Encoder, width: int, heads: int, intermediate: int) -> Encod
     config = copy.deepcopy(model.config)
     _check(model, width, heads, intermediate)
     state = {name: tensor.numpy() for name, tensor in model.network.state_dict().items()}
-    inside = ("" if model.backbone is model.network else f"{model.family.prefix}.") + _LAYERS
-    layers = [_within(state, f"{inside}.{number}.") for number in range(model.num_layers)]
+    layers = [_within(state, f"{model.layers_name}.{number}.") for number in range(model.num_layers)]
     kept = _heaviest(sum(map(_weights_of_states, layers)), width)
 
     small = {
         name: _cut(name, tensor, kept, config.hidden_size)
         for name, tensor in state.items()
-        if not name.startswith(inside)
+        if not name.startswith(model.layers_name)
     }
     for number, layer in enumerate(layers):
         for name, tensor in _narrowed_layer(layer, kept, config.num_attention_heads, heads, intermediate).items():
-            small[f"{inside}.{number}.{name}"] = tensor
+            small[f"{model.layers_name}.{number}.{name}"] = tensor
     if getattr(config, "embedding_size", None) == config.hidden_size:
         config.embedding_size = width
     config.hidden_size, config.num_attention_heads, config.intermediate_size = width, heads, intermediate
@@ -60,8 +59,7 @@ def _check(model: Any, width: int, heads: int, intermediate: int) -> None:
         most = getattr(model.config, name)
         if number > most:
             raise UserError(f"--{name} {number} is more than the {most} of the encoder that it starts from")
-    if width % heads:
-        raise UserError(f"{heads} attention heads do not divide a hidden size of {width}: choose another number")
+    check_heads(width, heads)
     own, most = width // heads, model.config.hidden_size // model.config.num_attention_heads
     if own > most:
         raise UserError(
