@@ -126,11 +126,11 @@ def plan(args: argparse.Namespace, best_metric: str, **changes: Any) -> "Plan":
     return Plan(**{**given, **changes})
 
 
-def constant_rate(args: argparse.Namespace) -> "Optimization":
+def bilstm_optimization(args: argparse.Namespace) -> "Optimization":
     """The BiLSTM's optimizer by its flags."""
     from paddledistill.training.optimization import Optimization
 
-    return Optimization(args.learning_rate, args.optimizer, decay=False, max_grad_norm=args.max_grad_norm)
+    return Optimization(args.learning_rate, args.optimizer, decay=args.lr_decay, max_grad_norm=args.max_grad_norm)
 
 
 def bilstm_config(args: argparse.Namespace) -> "BiLSTMConfig":
@@ -228,8 +228,8 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     start = student.add_mutually_exclusive_group()
     start.add_argument(
         "--embedding_name",
-        type=Path,
-        help="start embeddings from a file of word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv; best with --min_count",
+        help="start embeddings from a file of word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv, best with --min_count; or "
+        "from the wordpieces of an encoder, by directory or name: principal components of its embeddings",
     )
     start.add_argument(
         "--init_from_ckpt",
@@ -243,7 +243,12 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
         learning_rate=1.0,
         epochs=12,
         epochs_flag="--max_epoch",
-        rate="rate of every step, which does not decay",
+        rate="rate of every step, unless it decays",
+    )
+    training.add_argument(
+        "--lr_decay",
+        action="store_true",
+        help="let the rate fall linearly to 0 by the last step, as it does for encoders",
     )
     training.add_argument(
         "--optimizer",

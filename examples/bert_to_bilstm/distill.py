@@ -145,7 +145,7 @@ def distil(args: argparse.Namespace) -> None:
         objectives.prediction(student, args.T if args.logits_loss == "soft" else None, 1 - args.alpha, args.alpha),
         student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
         run,
-        flags.constant_rate(args),
+        flags.bilstm_optimization(args),
         flags.plan(args, task.best_metric),
         lambda: evaluate(student, dev_sets, task.metrics),
         start_from=args.init_from_ckpt,

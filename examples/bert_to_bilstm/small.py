@@ -61,7 +61,7 @@ def train(args: argparse.Namespace) -> None:
         objectives.supervised(model),
         model.encode(examples),
         run,
-        flags.constant_rate(args),
+        flags.bilstm_optimization(args),
         flags.plan(args, task.best_metric),
         lambda: evaluate(model, dev_sets, task.metrics),
         start_from=args.init_from_ckpt,

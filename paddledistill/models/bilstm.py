@@ -1,6 +1,5 @@
 """The BiLSTM student of "Distilling Task-Specific Knowledge from BERT into Simple Neural Networks" (arXiv 1903.12136)."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,9 +16,8 @@ from paddledistill.files import write_json
 from paddledistill.models.base import Batch, Classifier, TaskInfo
 from paddledistill.models.encoder import download_tokenizer, find_pretrained
 from paddledistill.models.weights import PADDLE_WEIGHTS, State, fill, read_config, read_file, read_state
+from paddledistill.models.word_embeddings import pretrained
 from paddledistill.tasks import Example
-
-logger = logging.getLogger(__name__)
 
 MODEL_TYPE = "bilstm"
 _SAME_VOCABULARY = {
@@ -160,11 +158,12 @@ def new_bilstm(
     tokenizer: Tokenizer,
     info: TaskInfo,
     checkpoint: Path | None = None,
-    vectors: Path | None = None,
+    embeddings: str | None = None,
 ) -> BiLSTM:
-    """A BiLSTM with new weights, or with those of ``checkpoint``, or with embeddings from word ``vectors``.
+    """A BiLSTM with new weights, or with those of ``checkpoint``, or with pre-trained ``embeddings``.
 
     :param checkpoint: a ``.pdparams`` file of ours, also of quantize.py, or of PaddleNLP's distill_lstm example.
+    :param embeddings: see :func:`paddledistill.models.word_embeddings.pretrained`; words that it does not know keep new ones.
     :raises UserError: if a file is missing, damaged or of another shape.
     """
     model = BiLSTM(config, tokenizer, info)
@@ -172,8 +171,11 @@ def new_bilstm(
         state = _full(_renamed(read_file(checkpoint), info.is_pair))
         _fit_table(state, model, checkpoint)
         fill(model, state, checkpoint)
-    if vectors:
-        take_vectors(model, vectors)
+    if embeddings:
+        known, vectors = pretrained(embeddings, tokenizer.vocab, config.emb_dim)
+        table = model.embedding.weight.numpy().copy()
+        table[known] = vectors
+        model.embedding.weight.set_value(table)
     return model
 
 
@@ -236,32 +238,6 @@ def student_tokenizer(
             f"{model_name} has no WordPiece vocabulary, which the BiLSTM reads: name a BERT, or give --min_count"
         )
     return found.pruned(texts)
-
-
-def take_vectors(model: BiLSTM, path: Path) -> None:
-    """Start the embeddings of all words that a file of word vectors knows from there.
-
-    :raises UserError: if the file cannot be read, or its vectors are of another width.
-    """
-    from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
-
-    if not path.is_file():
-        raise UserError(
-            f"no file of word vectors {path}: give GloVe text, a word2vec .bin or a gensim .kv; PaddleNLP's names are not known here "
-            "(w2v.google_news... is GoogleNews-vectors-negative300.bin)"
-        )
-    words = model.tokenizer.vocab
-    vectors = word_vectors.read(path, set(words))
-    if vectors.vector_size != model.config.emb_dim:
-        raise UserError(
-            f"{path} has vectors of {vectors.vector_size} numbers: set --emb_dim to that, not {model.config.emb_dim}"
-        )
-    table = model.embedding.weight.numpy().copy()
-    known = [number for number, word in enumerate(words) if word in vectors]
-    for number in known:
-        table[number] = vectors[words[number]]
-    model.embedding.weight.set_value(table)
-    logger.info("word vectors: %d of %d words of the student have one", len(known), len(words))
 
 
 def load_bilstm(directory: Path) -> BiLSTM:

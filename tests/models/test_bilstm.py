@@ -11,7 +11,6 @@ from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
 from paddledistill.files import size_in_megabytes
 from paddledistill.models import BiLSTM, BiLSTMConfig, TaskInfo
-from paddledistill.models.bilstm import take_vectors
 from paddledistill.models.weights import read_state
 from paddledistill.tasks import Example
 from paddledistill.training.feeding import to_batch
@@ -269,18 +268,13 @@ def test_broken_directories(tokenizer: Tokenizer, tmp_path: Path) -> None:
 def test_embeddings_start_from_word_vectors(tmp_path: Path) -> None:
     tokenizer = Tokenizer.of_words(["the film is good", "the film is bad"])
     (tmp_path / "glove.txt").write_text("film 1 2 3\nother 4 5 6\ngood 7 8 9\n")
-    paddle.seed(1)
-    model = models.new_bilstm(BiLSTMConfig(3, 4), tokenizer, SINGLE)
-    before = model.embedding.weight.numpy().copy()
-    take_vectors(model, tmp_path / "glove.txt")
-    after = model.embedding.weight.numpy()
+
+    def table(embeddings: str | None) -> np.ndarray:
+        paddle.seed(1)
+        return models.new_bilstm(BiLSTMConfig(3, 4), tokenizer, SINGLE, embeddings=embeddings).embedding.weight.numpy()
+
+    before, after = table(None), table(str(tmp_path / "glove.txt"))
     np.testing.assert_array_equal(after[tokenizer.index["film"]], [1, 2, 3])
     np.testing.assert_array_equal(after[tokenizer.index["good"]], [7, 8, 9])
     others = [number for number, word in enumerate(tokenizer.vocab) if word not in ("film", "good")]
     np.testing.assert_array_equal(after[others], before[others])
-    with pytest.raises(
-        UserError, match=r"no file of word vectors w2v.google_news.*PaddleNLP's names are not known here"
-    ):
-        take_vectors(model, Path("w2v.google_news.target.word-word.dim300.en"))
-    with pytest.raises(UserError, match="has vectors of 3 numbers: set --emb_dim to that, not 5"):
-        take_vectors(models.new_bilstm(BiLSTMConfig(5, 4), tokenizer, SINGLE), tmp_path / "glove.txt")

@@ -364,12 +364,17 @@ def test_a_bilstm_learns_a_teachers_scores(run_recipe: Run, tiny_bert: Path, glu
         3,
         "--alpha",
         0.5,
+        "--lr_decay",
+        "--embedding_name",
+        tmp_path / "teacher",
     ]
     run_recipe(
         DISTILL, *common, *flags, "--max_epoch", 2, "--log_freq", 1, "--output_dir", tmp_path / "student", check=True
     )
     lines = [line for line in read_metrics(tmp_path / "student") if line["kind"] == "train"]
     assert all(line["score"] > 0 and line["supervised"] > 0 for line in lines)
+    rates = [line["lr"] for line in lines]
+    assert rates == sorted(rates, reverse=True) and rates[0] > len(rates) * rates[-1] * 0.9
     assert {"pearson", "spearman"} <= set(read_metrics(tmp_path / "student")[-1])
     student = models.load(tmp_path / "student")
     assert (student.labels, student.is_pair) == (None, True)

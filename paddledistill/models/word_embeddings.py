@@ -1,0 +1,68 @@
+"""Pre-trained embeddings for a BiLSTM: from a file of word vectors, or out of an encoder."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paddledistill.data.tokenization import Tokenizer
+from paddledistill.errors import UserError
+from paddledistill.models.encoder import plain_encoder
+
+logger = logging.getLogger(__name__)
+
+_FILES = (".txt", ".gz", ".bin", ".kv", ".vec")
+_NAMES = ("w2v.", "glove.", "fasttext.")  # PaddleNLP's, whose TokenEmbedding downloads them
+
+
+def pretrained(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
+    """Numbers of the ``words`` that ``source`` knows, and an embedding of each, [known, width].
+
+    :param source: a file of word vectors, or an encoder by directory or name, of whose embeddings the principal components are taken.
+    :raises UserError: if it cannot be found or read, or its vectors are of another width.
+    """
+    is_file = Path(source).is_file() or source.endswith(_FILES) or source.startswith(_NAMES)
+    known, vectors = (_from_file if is_file else _from_encoder)(source, words, width)
+    logger.info("word vectors: %d of %d words of the student have one", len(known), len(words))
+    return known, vectors
+
+
+def _from_file(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
+    from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
+
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(
+            f"no file of word vectors {source}: give GloVe text, a word2vec .bin or a gensim .kv; PaddleNLP's names are not known here "
+            "(w2v.google_news... is GoogleNews-vectors-negative300.bin)"
+        )
+    vectors = word_vectors.read(path, set(words))
+    if vectors.vector_size != width:
+        raise UserError(f"{source} has vectors of {vectors.vector_size} numbers: set --emb_dim to that, not {width}")
+    known = [number for number, word in enumerate(words) if word in vectors]
+    return known, np.array([vectors[words[number]] for number in known], np.float32).reshape(-1, width)
+
+
+def _from_encoder(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
+    encoder = plain_encoder(source)
+    if not isinstance(encoder.tokenizer, Tokenizer):
+        raise UserError(f"{source} has no WordPiece vocabulary: name a BERT, or a file of word vectors")
+    table, index = encoder.backbone.embeddings.word_embeddings.weight.numpy(), encoder.tokenizer.index
+    known = [number for number, word in enumerate(words) if word in index]
+    if width > min(table.shape[1], len(known)):
+        raise UserError(
+            f"{source} has embeddings of {table.shape[1]} numbers, and {len(known)} of the student's words: --emb_dim {width} is more"
+        )
+    return known, principal_components(table[[index[words[number]] for number in known]], width)
+
+
+def principal_components(rows: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """The first ``count`` of each row, [rows, count]: what of the distances between rows so many numbers can hold.
+
+    :param rows: [rows, width].
+    """
+    centred = rows - rows.mean(axis=0)
+    _, directions = np.linalg.eigh(centred.T @ centred)  # the largest last
+    found: NDArray[np.float32] = centred @ directions[:, ::-1][:, :count]
+    return found

@@ -1,0 +1,60 @@
+"""Pre-trained embeddings: of a file of word vectors, of an encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paddledistill import models
+from paddledistill.errors import UserError
+from paddledistill.models.word_embeddings import pretrained, principal_components
+
+WORDPIECE_FAMILIES = ("bert", "distilbert", "electra", "ernie")
+
+
+def test_word_vectors_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "glove.txt").write_text("film 1 2 3\nother 4 5 6\ngood 7 8 9\n")
+    known, vectors = pretrained(str(tmp_path / "glove.txt"), ["[PAD]", "good", "bad", "film"], 3)
+    assert known == [1, 3]
+    np.testing.assert_array_equal(vectors, [[7, 8, 9], [1, 2, 3]])
+    known, vectors = pretrained(str(tmp_path / "glove.txt"), ["none", "of", "these"], 3)
+    assert known == [] and vectors.shape == (0, 3)
+    with pytest.raises(UserError, match="has vectors of 3 numbers: set --emb_dim to that, not 5"):
+        pretrained(str(tmp_path / "glove.txt"), ["film"], 5)
+
+
+@pytest.mark.parametrize("name", ["w2v.google_news.target.word-word.dim300.en", "glove.6B.300d.txt"])
+def test_a_file_that_is_not_there(name: str) -> None:
+    with pytest.raises(UserError, match=r"no file of word vectors .*PaddleNLP's names are not known here"):
+        pretrained(name, ["film"], 300)
+
+
+@pytest.mark.parametrize("family", WORDPIECE_FAMILIES)
+def test_embeddings_of_an_encoder(fixture_dir: Path, family: str) -> None:
+    source = str(fixture_dir / "huggingface" / family)
+    encoder = models.plain_encoder(source)
+    tokenizer = encoder.tokenizer
+    whole = encoder.backbone.embeddings.word_embeddings.weight.numpy()
+    words = ["unheard-of", *tokenizer.vocab]
+    known, vectors = pretrained(source, words, whole.shape[1])
+    assert known == list(range(1, len(words)))
+    distances = np.linalg.norm(whole[:, None] - whole[None], axis=-1)[: len(known), : len(known)]
+    np.testing.assert_allclose(np.linalg.norm(vectors[:, None] - vectors[None], axis=-1), distances, atol=1e-4)
+    with pytest.raises(UserError, match=rf"{whole.shape[1]} numbers, and {len(known)} of .*--emb_dim 999 is more"):
+        pretrained(source, words, 999)
+
+
+def test_an_encoder_without_wordpieces(fixture_dir: Path) -> None:
+    with pytest.raises(UserError, match="has no WordPiece vocabulary"):
+        pretrained(str(fixture_dir / "huggingface" / "albert"), ["film"], 4)
+
+
+def test_principal_components_keep_what_they_can() -> None:
+    """Eckart and Young: no other linear map to so few numbers leaves less out than the smaller singular values."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(50, 8)) @ generator.normal(size=(8, 8)) + 3
+    singular = np.linalg.svd(rows - rows.mean(0), compute_uv=False)
+    found = principal_components(rows.astype(np.float32), 3)
+    assert found.shape == (50, 3)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0), singular[:3], rtol=1e-4)
+    np.testing.assert_allclose(found.T @ found, np.diag(singular[:3] ** 2), atol=1e-2)
