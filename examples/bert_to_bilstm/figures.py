@@ -84,9 +84,10 @@ def main(args: argparse.Namespace) -> None:
     for name, seeds in study.over_seeds(partial(systems, args, teachers), counts, args.max_seeds, args.jobs):
         teacher = teachers.row(name) if STUDIES[name].copies is not None else None
         rows = study.measure(get_task(name), STUDIES[name].metric, seeds, args.data_dir, PUBLISHED, teacher)
+        results.put([with_copies(row) for row in rows])
         if name == VARIANTS_TASK:
             rows += variants(name, teachers, args)
-        results.put([with_copies(row) for row in rows])
+            results.put([with_copies(row) for row in rows])
 
 
 def systems(args: argparse.Namespace, teachers: Any, name: str, seed: int) -> list[Any]:

@@ -184,9 +184,10 @@ def distil(
     """
     study = STUDIES[name]
     first, second = (recipe.steps_of(like / "intermediate"), recipe.steps_of(like)) if like else [args.max_steps] * 2
+    keep = "--keep_teacher_states" if study.intermediate_epochs > 1 and not like else ""
     return recipe.once(
         f"{name}, TinyBERT {student} {target.name}, seed {seed}",
-        f"examples/tinybert/task_distill.py {flags} --task_name {name} --layer_map {STUDENTS[student].layer_map} {RATES} "
+        f"examples/tinybert/task_distill.py {flags} --task_name {name} --layer_map {STUDENTS[student].layer_map} {keep} {RATES} "
         f"--num_train_epochs {study.intermediate_epochs} --prediction_epochs {study.prediction_epochs} "
         f"--max_steps {first} --prediction_max_steps {second} --save_steps {study.save_steps} --seed {seed}",
         target,

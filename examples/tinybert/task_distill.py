@@ -78,6 +78,12 @@ def build_parser() -> cli.Parser:
         default=-1,
         help="of the prediction stage, when both run; -1: all epochs",
     )
+    stages.add_argument(
+        "--keep_teacher_states",
+        action="store_true",
+        help="ask the teacher about each row once, before the intermediate stage, and keep its states and scores in memory, in half "
+        "precision: quicker from the second epoch on; how many GB is told",
+    )
     terms = parser.add_argument_group("losses")
     flags.add_matching_flags(terms)
     terms.add_argument(
@@ -106,6 +112,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.distill import objectives
+    from paddledistill.distill.kept_states import check_one_process, keep_states
     from paddledistill.distill.projections import fit_projections
     from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
     from paddledistill.files import digest
@@ -113,6 +120,8 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
     from paddledistill.training.run_directory import RunDirectory, best_model
 
+    if args.keep_teacher_states:
+        check_one_process()
     task = get_task(args.task_name, args.data_dir)
     take_presets(args, task)
     warn_of_a_stage_done(args)
@@ -146,8 +155,11 @@ def main(args: argparse.Namespace) -> None:
         if not first.is_complete:
             fit_projections(student, teacher, layers, train_set)
             answers = targets(teacher, layers.of_teacher, train_set, args.num_train_epochs)
+            rows = train_set
+            if args.keep_teacher_states:
+                rows, answers = keep_states(answers or objectives.live_targets(teacher, layers.of_teacher), train_set)
             objective = objectives.intermediate(student, teacher, layers, answers, weights)
-            learn_states(args, first, student, objective, train_set, dev_sets["dev"])
+            learn_states(args, first, student, objective, rows, dev_sets["dev"])
         runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
 

@@ -115,6 +115,16 @@ def test_both_stages_and_what_they_log(distil: Run, tmp_path: Path) -> None:
     assert isinstance(models.load(tmp_path / "run"), EncoderClassifier)
 
 
+@pytest.mark.slow
+def test_kept_states_teach_as_the_teacher_does(distil: Run, tmp_path: Path) -> None:
+    def held_out(*flags: str) -> list[float]:
+        target = tmp_path / ("kept" if flags else "asked")
+        distil("--stage", "intermediate", "--num_train_epochs", "2", *flags, "--output_dir", target, check=True)
+        return [line["loss"] for line in read_metrics(target) if line["kind"] == "eval"]
+
+    assert held_out("--keep_teacher_states") == pytest.approx(held_out(), rel=1e-3)
+
+
 def test_a_narrower_student_with_other_heads(
     run_recipe: Run, tiny_bert: Path, teacher: Path, glue: Path, tmp_path: Path
 ) -> None:
