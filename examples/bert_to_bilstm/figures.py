@@ -56,6 +56,7 @@ VARIANTS = {
     "20 copies": f"{COPIES} --n_iter 20",
     "alpha 0.5": f"{COPIES} --alpha 0.5",
     "alpha 1": f"{COPIES} --alpha 1",
+    "last states": f"{COPIES} --read_out last",
 }
 
 

@@ -24,7 +24,8 @@ PAGE = PAGES["tinybert"]
 def commands(page: str = PAGE) -> list[list[str]]:
     """All that stand on a page, continued lines joined."""
     joined = page.replace("\\\n", " ")
-    return [shlex.split(line)[1:] for line in re.findall(r"^    (python .+)$", joined, flags=re.MULTILINE)]
+    found = [shlex.split(line)[1:] for line in re.findall(r"^    (python .+)$", joined, flags=re.MULTILINE)]
+    return [[f"{flags[1].replace('.', '/')}.py", *flags[2:]] if flags[0] == "-m" else flags for flags in found]
 
 
 def script(path: str) -> ModuleType:
