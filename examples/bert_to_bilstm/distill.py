@@ -104,7 +104,7 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.data.plain_text import load_unlabelled
     from paddledistill.data.reading import digest_examples, held_out_guard, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
-    from paddledistill.distill.teacher import load_teacher, teacher_logits
+    from paddledistill.distill.teacher import load_teacher, with_logits
     from paddledistill.files import digest
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
@@ -138,15 +138,17 @@ def distil(args: argparse.Namespace) -> None:
     guard = held_out_guard(task, args.data_dir)
     copies = augmented(examples, tokenizer, augmentation, args.seed, guard, tagger(task.language))
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
-    stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(copies, args.max_seq_length))
+    train_set, plan = student.encode(copies), flags.plan(args, task.best_metric)
+    read = loop.rows_read(train_set, run, plan)
+    train_set = with_logits(train_set, teacher, inputs["teacher"], copies, args.max_seq_length, read)
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         student,
         objectives.prediction(student, args.T if args.logits_loss == "soft" else None, 1 - args.alpha, args.alpha),
-        student.encode(copies).with_column(objectives.TEACHER_LOGITS, stored),
+        train_set,
         run,
         flags.bilstm_optimization(args),
-        flags.plan(args, task.best_metric),
+        plan,
         lambda: evaluate(student, dev_sets, task.metrics),
         start_from=args.init_from_ckpt,
     )

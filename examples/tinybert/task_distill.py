@@ -114,10 +114,12 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.distill import objectives
     from paddledistill.distill.kept_states import check_one_process, keep_states
     from paddledistill.distill.projections import fit_projections
-    from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
+    from paddledistill.distill.teacher import load_teacher, targets, with_logits
     from paddledistill.files import digest
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import evaluate
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     if args.keep_teacher_states:
@@ -164,10 +166,17 @@ def main(args: argparse.Namespace) -> None:
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
 
     if args.stage != "intermediate":
-        stored = teacher_logits(teacher, inputs["teacher"], teacher.encode(examples, args.max_seq_length))
-        objective = objectives.prediction(student, args.T, args.prediction_weight, args.label_weight)
-        with_goals = train_set.with_column(objectives.TEACHER_LOGITS, stored)
-        result = learn_answers(args, run, student, objective, with_goals, dev_sets, task)
+        rate, plan = prediction_plan(args, task)
+        read = loop.rows_read(train_set, run, plan)
+        result = loop.train(
+            student,
+            objectives.prediction(student, args.T, args.prediction_weight, args.label_weight),
+            with_logits(train_set, teacher, inputs["teacher"], examples, args.max_seq_length, read),
+            run,
+            flags.adamw(args, rate),
+            plan,
+            lambda: evaluate(student, dev_sets, task.metrics),
+        )
         # Of some of an encoder's layers nothing is published.
         published = None if args.init_from_layers else args.model_name_or_path
         conclude(run, result, len(examples), dev["dev"], task, published)
@@ -192,27 +201,12 @@ def learn_states(
     run.finish(result, rows=len(train_set))
 
 
-def learn_answers(
-    args: argparse.Namespace, run: Any, student: Any, objective: Any, train_set: Any, dev_sets: Any, task: Any
-) -> Any:
-    """The prediction stage, by flags of its own where the other ran before it."""
-    from paddledistill.training import loop
-    from paddledistill.training.evaluation import evaluate
-
-    if args.stage == "both":
-        rate = args.prediction_learning_rate
-        length = {"epochs": args.prediction_epochs, "max_steps": args.prediction_max_steps}
-    else:
-        rate, length = args.learning_rate, {}
-    return loop.train(
-        student,
-        objective,
-        train_set,
-        run,
-        flags.adamw(args, rate),
-        flags.plan(args, task.best_metric, **length),
-        lambda: evaluate(student, dev_sets, task.metrics),
-    )
+def prediction_plan(args: argparse.Namespace, task: Any) -> tuple[float, Any]:
+    """Rate and length of the prediction stage, by flags of its own where the other runs before it."""
+    if args.stage != "both":
+        return args.learning_rate, flags.plan(args, task.best_metric)
+    length = {"epochs": args.prediction_epochs, "max_steps": args.prediction_max_steps}
+    return args.prediction_learning_rate, flags.plan(args, task.best_metric, **length)
 
 
 def take_presets(args: argparse.Namespace, task: Any) -> None:

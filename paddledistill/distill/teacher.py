@@ -5,8 +5,10 @@ import hashlib
 import logging
 import math
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import paddle
@@ -16,7 +18,7 @@ from paddledistill import assets, launch, models, parallel
 from paddledistill.data.batching import sequential_batches
 from paddledistill.data.datasets import Dataset, Encoded
 from paddledistill.distill.layer_maps import Asked
-from paddledistill.distill.objectives import Targets
+from paddledistill.distill.objectives import TEACHER_LOGITS, Targets
 from paddledistill.errors import UserError
 from paddledistill.files import atomic_file
 from paddledistill.journal import Journal
@@ -25,7 +27,7 @@ from paddledistill.models.encoder import EncoderClassifier, EncoderModel
 from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
 from paddledistill.progress import Watched
-from paddledistill.tasks import Task
+from paddledistill.tasks import Example, Task
 from paddledistill.training.evaluation import EVALUATION_BATCH, evaluating
 from paddledistill.training.feeding import to_batch
 
@@ -33,6 +35,8 @@ _PART = 128  # batches between two saves, at most
 _NUMBER = re.compile(r"(LABEL_)?\d+")  # what stands for a label that nobody has named
 
 logger = logging.getLogger(__name__)
+
+_Data = TypeVar("_Data", bound=Dataset)
 
 
 def load_teacher(path: str, task: Task, max_seq_length: int | None, called: str = "teacher") -> Classifier:
@@ -77,6 +81,26 @@ def _takes_order(model: Classifier, task: Task, path: str) -> bool:
         )  # fmt: skip
     model.reorder(order, task.labels)
     return True
+
+
+def with_logits(
+    dataset: _Data,
+    teacher: Classifier,
+    teacher_digest: str,
+    examples: Sequence[Example],
+    max_seq_length: int | None,
+    rows: np.ndarray,
+) -> _Data:
+    """A student's dataset whose batches also hold what the teacher answers to each row, see :func:`teacher_logits`.
+
+    :param examples: the rows of the dataset as text. :param rows: those that will be read; the others are given no answer, but nan.
+    """
+    if len(rows) < len(examples):
+        logger.info("the run reads %d of %d rows: the teacher answers these", len(rows), len(examples))
+    read = teacher.encode([examples[row] for row in rows], max_seq_length)
+    logits = np.full((len(examples), teacher.info.num_outputs), np.nan, np.float32)
+    logits[rows] = teacher_logits(teacher, teacher_digest, read)
+    return dataset.with_column(TEACHER_LOGITS, logits)
 
 
 def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -> np.ndarray:

@@ -99,9 +99,7 @@ def train(
     :raises UserError: if the loss is no longer finite.
     """
     run.begin()
-    rows_a_step = plan.batch_size * run.processes * plan.accumulation
-    steps_per_epoch = math.ceil(len(dataset) / rows_a_step)
-    total = plan.epochs * steps_per_epoch if plan.max_steps <= 0 else min(plan.max_steps, plan.epochs * steps_per_epoch)
+    rows_a_step, steps_per_epoch, total = _length(dataset, run, plan)
     optimizer = build(optimization, model)
     scaler = paddle.amp.GradScaler(enable=plan.amp == "fp16")
     state = _restore(run, model, optimizer, scaler)
@@ -133,6 +131,22 @@ def train(
                 _evaluate_and_save(run, model, (optimizer, scaler), state, epoch, plan, evaluate)
                 state.seconds = spent + time.perf_counter() - started
     return Result(state.best_metrics, state.best_step, state.step, round(state.seconds, 1))
+
+
+def rows_read(dataset: Dataset, run: RunDirectory, plan: Plan) -> np.ndarray:
+    """Numbers of the rows that :func:`train` will read, ascending: all of them, unless the run is shorter than an epoch."""
+    rows_a_step, steps_per_epoch, total = _length(dataset, run, plan)
+    if total >= steps_per_epoch:
+        return np.arange(len(dataset))
+    return np.sort(np.concatenate(bucketed_batches(dataset.lengths, rows_a_step, plan.seed, epoch=0)[:total]))
+
+
+def _length(dataset: Dataset, run: RunDirectory, plan: Plan) -> tuple[int, int, int]:
+    """Rows a step, steps an epoch, steps in all."""
+    rows_a_step = plan.batch_size * run.processes * plan.accumulation
+    steps_per_epoch = math.ceil(len(dataset) / rows_a_step)
+    steps = plan.epochs * steps_per_epoch
+    return rows_a_step, steps_per_epoch, steps if plan.max_steps <= 0 else min(plan.max_steps, steps)
 
 
 def _positions(

@@ -17,7 +17,7 @@ from paddledistill import assets, models
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.distill import objectives
 from paddledistill.distill.layer_maps import layer_map
-from paddledistill.distill.teacher import load_teacher, targets, teacher_logits
+from paddledistill.distill.teacher import load_teacher, targets, teacher_logits, with_logits
 from paddledistill.errors import UserError
 from paddledistill.models import BiLSTMConfig, TaskInfo, engine
 from paddledistill.tasks import Example, get_task
@@ -45,6 +45,16 @@ def test_logits_are_the_teachers_in_the_order_of_the_rows(
     found = teacher_logits(model, "digest", dataset)
     np.testing.assert_allclose(found, predict(model, dataset, batch_size=2), atol=1e-5)
     assert not np.allclose(found[0], found[1], atol=1e-3)
+
+
+def test_rows_that_are_not_read_are_not_asked_about(tiny_bert: Path, tiny_student: Path) -> None:
+    teacher, student = models.load(tiny_bert), models.load(tiny_student)
+    dataset, rows = student.encode(EXAMPLES, 32), np.array([1, 4, 11])
+    part = with_logits(dataset, teacher, "digest", EXAMPLES, 32, rows).batch(range(len(EXAMPLES)))
+    whole = with_logits(dataset, teacher, "digest", EXAMPLES, 32, np.arange(len(EXAMPLES))).batch(range(len(EXAMPLES)))
+    np.testing.assert_allclose(part[objectives.TEACHER_LOGITS][rows], whole[objectives.TEACHER_LOGITS][rows], atol=1e-5)
+    others = np.delete(part[objectives.TEACHER_LOGITS], rows, axis=0)
+    assert np.isnan(others).all() and not np.isnan(whole[objectives.TEACHER_LOGITS]).any()
 
 
 def test_they_are_stored_by_teacher_and_text(tiny_bert: Path, tiny_student: Path) -> None:

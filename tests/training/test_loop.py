@@ -72,6 +72,35 @@ def weights(model: EncoderClassifier) -> dict[str, np.ndarray]:
     return {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
 
 
+@pytest.mark.parametrize(("max_steps", "accumulation"), [(2, 1), (1, 2), (5, 1), (-1, 1)])
+def test_the_rows_that_are_read_are_known_beforehand(
+    tiny_bert: Path, glue_dir: Path, tmp_path: Path, max_steps: int, accumulation: int
+) -> None:
+    task = get_task("SST-2")
+    model = models.new_encoder_classifier(str(tiny_bert), TaskInfo.of(task, 32))
+    dataset = model.encode(load_split(task, "train", glue_dir))
+    dataset = dataset.with_column("row", np.arange(len(dataset)))
+    plan = dataclasses.replace(PLAN, max_steps=max_steps, accumulation=accumulation)
+    run, supervised, read = RunDirectory.claim(tmp_path / "run", {}, {}), objectives.supervised(model), set[int]()
+
+    def objective(batch: dict[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
+        read.update(batch["row"].tolist())
+        return supervised(batch)
+
+    expected = loop.rows_read(dataset, run, plan)
+    loop.train(
+        model,
+        objective,
+        dataset,
+        run,
+        Optimization(1e-3),
+        plan,
+        lambda: evaluate(model, {"dev": dataset}, task.metrics),
+    )
+    assert sorted(read) == expected.tolist()
+    assert len(read) == (10 if max_steps in (1, 2) else len(dataset))
+
+
 @pytest.mark.parametrize("die_at", [1, 5, 10])
 def test_killed_and_resumed_ends_with_the_same_weights(
     train: Callable[..., EncoderClassifier], tmp_path: Path, die_at: int
