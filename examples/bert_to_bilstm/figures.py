@@ -38,10 +38,10 @@ class Study:
 
 
 STUDIES = {
-    "MRPC": Study("f1", 3, 10, 5, 150),
-    "RTE": Study("accuracy", 3, 10, 5, 100),
-    "CoLA": Study("matthews", 3, 10, 5, 350),
-    "STS-B": Study("spearman", 3, 10, 5, 250),
+    "MRPC": Study("f1", 3, 10, 3, 150),
+    "RTE": Study("accuracy", 3, 10, 3, 100),
+    "CoLA": Study("matthews", 3, 10, 3, 350),
+    "STS-B": Study("spearman", 3, 10, 3, 250),
     "chnsenticorp": Study("accuracy", 3, None, 4, 145),
     "SST-2": Study("accuracy", 3, 10, 4, 1000),
 }
