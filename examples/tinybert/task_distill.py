@@ -119,7 +119,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
-    from paddledistill.training.evaluation import evaluate
+    from paddledistill.training.evaluation import evaluate, mean_losses
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     if args.keep_teacher_states:
@@ -157,11 +157,21 @@ def main(args: argparse.Namespace) -> None:
         if not first.is_complete:
             fit_projections(student, teacher, layers, train_set)
             answers = targets(teacher, layers.of_teacher, train_set, args.num_train_epochs)
-            rows = train_set
+            plan, numbered = flags.plan(args, "loss"), train_set
             if args.keep_teacher_states:
-                rows, answers = keep_states(answers or objectives.live_targets(teacher, layers.of_teacher), train_set)
+                answers = answers or objectives.live_targets(teacher, layers.of_teacher)
+                numbered, answers = keep_states(answers, train_set, loop.rows_read(train_set, first, plan))
             objective = objectives.intermediate(student, teacher, layers, answers, weights)
-            learn_states(args, first, student, objective, rows, dev_sets["dev"])
+            result = loop.train(
+                student,
+                objective,
+                numbered,
+                first,
+                flags.adamw(args, args.learning_rate),
+                plan,
+                lambda: mean_losses(objective, student, dev_sets["dev"]),
+            )
+            first.finish(result, rows=len(train_set))
         runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
 
@@ -180,25 +190,6 @@ def main(args: argparse.Namespace) -> None:
         # Of some of an encoder's layers nothing is published.
         published = None if args.init_from_layers else args.model_name_or_path
         conclude(run, result, len(examples), dev["dev"], task, published)
-
-
-def learn_states(
-    args: argparse.Namespace, run: Any, student: Any, objective: Any, train_set: Any, dev_set: Any
-) -> None:
-    """The intermediate stage."""
-    from paddledistill.training import loop
-    from paddledistill.training.evaluation import mean_losses
-
-    result = loop.train(
-        student,
-        objective,
-        train_set,
-        run,
-        flags.adamw(args, args.learning_rate),
-        flags.plan(args, "loss"),
-        lambda: mean_losses(objective, student, dev_set),
-    )
-    run.finish(result, rows=len(train_set))
 
 
 def prediction_plan(args: argparse.Namespace, task: Any) -> tuple[float, Any]:

@@ -34,35 +34,38 @@ def check_one_process() -> None:
         raise UserError("--keep_teacher_states is for a run of one process: leave it out")
 
 
-def keep_states(answer: Targets, dataset: _Data) -> tuple[_Data, Targets]:
-    """Ask ``answer`` about every row once, in batches that nothing else decides, so that a resumed run reads the same.
+def keep_states(answer: Targets, dataset: _Data, rows: NDArray[np.int64]) -> tuple[_Data, Targets]:
+    """Ask ``answer`` about each row once, in batches that nothing else decides, so that a resumed run reads the same.
 
     Half precision is exact to a two-thousandth of a number, far below what a student gets near to.
 
+    :param rows: those that will be read.
     :returns: the dataset with a column that numbers its rows, and what answers its batches from memory and others by ``answer``.
     :raises UserError: if they would take more than half of the machine's memory.
     """
     kept: dict[_Layer, list[NDArray[np.float16]]] = {}
     lengths = np.asarray(dataset.lengths)
-    with Watched("teacher states", "token", int(lengths.sum())) as watched:
-        for number, rows in enumerate(sequential_batches(lengths, _BATCH)[::-1]):
-            batch = to_batch(dataset.batch(rows))
+    parts_of_rows = sequential_batches(lengths[rows], _BATCH)[::-1]
+    with Watched("teacher states", "token", int(lengths[rows].sum())) as watched:
+        for number, part in enumerate(parts_of_rows):
+            together = rows[part]
+            batch = to_batch(dataset.batch(together))
             places = _places(batch)
             for layer, tensor in _layers(answer(batch)).items():
                 parts = kept.setdefault(layer, [np.empty(0, np.float16)] * len(dataset))
-                for row, whole, place in zip(rows, tensor.numpy(), places, strict=True):
+                for row, whole, place in zip(together, tensor.numpy(), places, strict=True):
                     parts[row] = _within(whole, place).astype(np.float16)
             if not number:
-                _check_memory(kept, rows, lengths)
-            watched.update(int(lengths[rows].sum()))
+                _check_memory(kept, together, lengths[rows], lengths[together])
+            watched.update(int(lengths[together].sum()))
 
     def targets(batch: Batch) -> Captured:
         if _ROW not in batch:
             return answer(batch)
-        places, rows, length = _places(batch), batch[_ROW].numpy(), batch["attention_mask"].shape[1]
+        places, together, length = _places(batch), batch[_ROW].numpy(), batch["attention_mask"].shape[1]
         found = Captured()
         for (kind, number), parts in kept.items():
-            getattr(found, kind)[number] = paddle.to_tensor(_padded([parts[row] for row in rows], places, length))
+            getattr(found, kind)[number] = paddle.to_tensor(_padded([parts[row] for row in together], places, length))
         return found
 
     return dataset.with_column(_ROW, np.arange(len(dataset))), targets
@@ -94,14 +97,17 @@ def _padded(parts: list[NDArray[np.float16]], places: list[slice], length: int) 
 
 
 def _check_memory(
-    kept: dict[_Layer, list[NDArray[np.float16]]], rows: NDArray[np.int64], lengths: NDArray[np.int64]
+    kept: dict[_Layer, list[NDArray[np.float16]]],
+    first: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    lengths_of_first: NDArray[np.int64],
 ) -> None:
-    """Reckon from the first batch what all rows will take: states by the token, scores by pairs of them."""
+    """Reckon from the ``first`` rows what all will take: states by the token, scores by pairs of them."""
     needed = 0.0
     for parts in kept.values():
-        power = 1 if parts[rows[0]].ndim == 2 else 2
-        needed += sum(parts[row].nbytes for row in rows) * float(
-            (lengths**power).sum() / (lengths[rows] ** power).sum()
+        power = 1 if parts[first[0]].ndim == 2 else 2
+        needed += sum(parts[row].nbytes for row in first) * float(
+            (lengths**power).sum() / (lengths_of_first**power).sum()
         )
     here = runtime.machine()["memory_gb"]
     logger.info("the teacher's states of %d rows take %.1f GB of memory", len(lengths), needed / 1e9)

@@ -43,7 +43,7 @@ def counting(answer: Targets, asked_about: list[int]) -> Targets:
 
 def test_what_is_kept_is_what_the_teacher_answers(teacher: PlainEncoder, rows: BertDataset) -> None:
     live, asked_about = live_targets(teacher, ASKED), list[int]()
-    numbered, kept = keep_states(counting(live, asked_about), rows)
+    numbered, kept = keep_states(counting(live, asked_about), rows, np.arange(len(rows)))
     assert sum(asked_about) == len(rows)
     for epoch in range(2):
         for batch_rows in bucketed_batches(numbered.lengths, 8, 1, epoch):
@@ -62,9 +62,18 @@ def test_what_is_kept_is_what_the_teacher_answers(teacher: PlainEncoder, rows: B
     assert sum(asked_about) == len(rows)
 
 
-def test_other_rows_are_asked_about(teacher: PlainEncoder, rows: BertDataset) -> None:
+def test_rows_that_are_not_read_are_not_asked_about(teacher: PlainEncoder, rows: BertDataset) -> None:
+    live, asked_about = live_targets(teacher, ASKED), list[int]()
+    numbered, kept = keep_states(counting(live, asked_about), rows, np.array([40, 1, 2]))
+    assert sum(asked_about) == 3
+    batch = to_batch(numbered.batch([2, 40]))
+    np.testing.assert_allclose(kept(batch).values[1].numpy(), live(batch).values[1].numpy() * np.expand_dims(
+        batch["attention_mask"].numpy(), 2), rtol=2**-11, atol=1e-4)  # fmt: skip
+
+
+def test_texts_that_are_no_rows_of_the_set_are_asked_about(teacher: PlainEncoder, rows: BertDataset) -> None:
     live = live_targets(teacher, ASKED)
-    _, kept = keep_states(live, rows)
+    _, kept = keep_states(live, rows, np.arange(3))
     batch = to_batch(teacher.encode([Example("another story", None, 0)]).batch([0]))
     np.testing.assert_array_equal(kept(batch).hidden[3].numpy(), live(batch).hidden[3].numpy())
 
@@ -89,7 +98,7 @@ def test_more_than_half_of_the_memory_is_refused(
     with pytest.raises(
         UserError, match=r"of 50 rows take .* GB, more than half of .*: leave --keep_teacher_states out"
     ):
-        keep_states(counting(live_targets(teacher, ASKED), asked_about), rows)
+        keep_states(counting(live_targets(teacher, ASKED), asked_about), rows, np.arange(len(rows)))
     assert asked_about == [50 % 32]  # the longest rows
 
 
