@@ -32,6 +32,7 @@ from paddledistill.errors import UserError
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _KEEP_BYTES = (1 << 30, 32 << 20)  # older glibc refuses an mmap threshold above 32 MB
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "tokenizers", "onnxruntime", "gensim", "nltk")
 
 logger = logging.getLogger(__name__)
@@ -253,10 +254,14 @@ def _cpu_model() -> str:
 
 
 def _memory_gb() -> float | None:
+    """In units of 2^30 bytes; that of a container is what its control group allows."""
     try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # Windows has no sysconf
         return None
+    with contextlib.suppress(OSError, ValueError):  # no control groups, or limit "max"
+        memory = min(memory, int(_MEMORY_LIMIT.read_text()))
+    return round(memory / 2**30, 1)
 
 
 def _keep_large_blocks() -> bool:

@@ -139,6 +139,16 @@ def test_a_container_quota_counts_whole_cpus(tmp_path: Path, monkeypatch: pytest
         assert runtime._container_quota() == cpus
 
 
+def test_memory_is_what_a_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(runtime, "_MEMORY_LIMIT", limit)
+    whole = runtime._memory_gb()
+    assert whole and whole > 0.5
+    for content, memory in (("max", whole), (str(2**40), whole), (str(2**29), 0.5)):
+        limit.write_text(f"{content}\n")
+        assert runtime._memory_gb() == memory
+
+
 def test_gpu_falls_back_to_cpu_with_a_line(caplog: pytest.LogCaptureFixture) -> None:
     if runtime.gpus():
         pytest.skip("this machine has a GPU")

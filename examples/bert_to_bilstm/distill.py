@@ -106,6 +106,7 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, with_logits
     from paddledistill.files import digest
+    from paddledistill.models import word_embeddings
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
@@ -123,6 +124,8 @@ def distil(args: argparse.Namespace) -> None:
     inputs["data"], texts = digest_examples(examples, *dev.values()), texts_of(examples)
     tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
     inputs["vocabulary"] = tokenizer.key
+    if args.embedding_name:
+        inputs["embeddings"] = word_embeddings.identify(args.embedding_name)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
@@ -139,8 +142,9 @@ def distil(args: argparse.Namespace) -> None:
     copies = augmented(examples, tokenizer, augmentation, args.seed, guard, tagger(task.language))
     logger.info("%d sentences and copies from %d", len(copies), len(examples))
     train_set, plan = student.encode(copies), flags.plan(args, task.best_metric)
-    read = loop.rows_read(train_set, run, plan)
-    train_set = with_logits(train_set, teacher, inputs["teacher"], copies, args.max_seq_length, read)
+    if args.alpha < 1:
+        read = loop.rows_read(train_set, run, plan)
+        train_set = with_logits(train_set, teacher, inputs["teacher"], copies, args.max_seq_length, read)
     dev_sets = {name: student.encode(rows) for name, rows in dev.items()}
     result = loop.train(
         student,

@@ -32,6 +32,7 @@ def train(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
+    from paddledistill.models import word_embeddings
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
@@ -46,6 +47,8 @@ def train(args: argparse.Namespace) -> None:
     texts = texts_of(examples)
     tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
     inputs = {"data": digest_examples(examples, *dev.values()), "vocabulary": tokenizer.key}
+    if args.embedding_name:
+        inputs["embeddings"] = word_embeddings.identify(args.embedding_name)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:

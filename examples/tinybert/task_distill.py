@@ -112,14 +112,13 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training
     from paddledistill.distill import objectives
-    from paddledistill.distill.kept_states import check_one_process, keep_states
-    from paddledistill.distill.projections import fit_projections
-    from paddledistill.distill.teacher import load_teacher, targets, with_logits
+    from paddledistill.distill.kept_states import check_one_process
+    from paddledistill.distill.teacher import load_teacher, with_logits
     from paddledistill.files import digest
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
-    from paddledistill.training.evaluation import evaluate, mean_losses
+    from paddledistill.training.evaluation import evaluate
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     if args.keep_teacher_states:
@@ -155,33 +154,19 @@ def main(args: argparse.Namespace) -> None:
             first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
         run.begin()
         if not first.is_complete:
-            fit_projections(student, teacher, layers, train_set)
-            answers = targets(teacher, layers.of_teacher, train_set, args.num_train_epochs)
-            plan, numbered = flags.plan(args, "loss"), train_set
-            if args.keep_teacher_states:
-                answers = answers or objectives.live_targets(teacher, layers.of_teacher)
-                numbered, answers = keep_states(answers, train_set, loop.rows_read(train_set, first, plan))
-            objective = objectives.intermediate(student, teacher, layers, answers, weights)
-            result = loop.train(
-                student,
-                objective,
-                numbered,
-                first,
-                flags.adamw(args, args.learning_rate),
-                plan,
-                lambda: mean_losses(objective, student, dev_sets["dev"]),
-            )
-            first.finish(result, rows=len(train_set))
+            learn_states(args, first, student, teacher, layers, weights, train_set, dev_sets["dev"])
         runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
 
     if args.stage != "intermediate":
         rate, plan = prediction_plan(args, task)
-        read = loop.rows_read(train_set, run, plan)
+        if args.prediction_weight:
+            read = loop.rows_read(train_set, run, plan)
+            train_set = with_logits(train_set, teacher, inputs["teacher"], examples, args.max_seq_length, read)
         result = loop.train(
             student,
             objectives.prediction(student, args.T, args.prediction_weight, args.label_weight),
-            with_logits(train_set, teacher, inputs["teacher"], examples, args.max_seq_length, read),
+            train_set,
             run,
             flags.adamw(args, rate),
             plan,
@@ -190,6 +175,43 @@ def main(args: argparse.Namespace) -> None:
         # Of some of an encoder's layers nothing is published.
         published = None if args.init_from_layers else args.model_name_or_path
         conclude(run, result, len(examples), dev["dev"], task, published)
+
+
+def learn_states(
+    args: argparse.Namespace,
+    run: Any,
+    student: Any,
+    teacher: Any,
+    layers: Any,
+    weights: Any,
+    train_set: Any,
+    dev_set: Any,
+) -> None:
+    """The intermediate stage; what the teacher shows is forgotten after it."""
+    from paddledistill.distill import objectives
+    from paddledistill.distill.kept_states import keep_states
+    from paddledistill.distill.projections import fit_projections
+    from paddledistill.distill.teacher import targets
+    from paddledistill.training import loop
+    from paddledistill.training.evaluation import mean_losses
+
+    fit_projections(student, teacher, layers, train_set)
+    plan, times_asked = flags.plan(args, "loss"), 1 if args.keep_teacher_states else args.num_train_epochs
+    answers = targets(teacher, layers.of_teacher, train_set, times_asked)
+    if args.keep_teacher_states:
+        answers = answers or objectives.live_targets(teacher, layers.of_teacher)
+        train_set, answers = keep_states(answers, train_set, loop.rows_read(train_set, run, plan))
+    objective = objectives.intermediate(student, teacher, layers, answers, weights)
+    result = loop.train(
+        student,
+        objective,
+        train_set,
+        run,
+        flags.adamw(args, args.learning_rate),
+        plan,
+        lambda: mean_losses(objective, student, dev_set),
+    )
+    run.finish(result, rows=len(train_set))
 
 
 def prediction_plan(args: argparse.Namespace, task: Any) -> tuple[float, Any]:

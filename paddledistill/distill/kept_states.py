@@ -110,9 +110,9 @@ def _check_memory(
             (lengths**power).sum() / (lengths_of_first**power).sum()
         )
     here = runtime.machine()["memory_gb"]
-    logger.info("the teacher's states of %d rows take %.1f GB of memory", len(lengths), needed / 1e9)
-    if here and needed > _SHARE * here * 1e9:
+    logger.info("the teacher's states of %d rows take %.1f GB of memory", len(lengths), needed / 2**30)
+    if here and needed > _SHARE * here * 2**30:
         raise UserError(
-            f"the teacher's states of {len(lengths)} rows take {needed / 1e9:.1f} GB, more than half of this machine's {here} GB: "
+            f"the teacher's states of {len(lengths)} rows take {needed / 2**30:.1f} GB, more than half of this machine's {here} GB: "
             "leave --keep_teacher_states out"
         )

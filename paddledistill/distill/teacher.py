@@ -95,53 +95,66 @@ def with_logits(
 
     :param examples: the rows of the dataset as text. :param rows: those that will be read; the others are given no answer, but nan.
     """
+    found = teacher_logits(teacher, teacher_digest, teacher.encode(examples, max_seq_length), rows)
     if len(rows) < len(examples):
-        logger.info("the run reads %d of %d rows: the teacher answers these", len(rows), len(examples))
-    read = teacher.encode([examples[row] for row in rows], max_seq_length)
-    logits = np.full((len(examples), teacher.info.num_outputs), np.nan, np.float32)
-    logits[rows] = teacher_logits(teacher, teacher_digest, read)
-    return dataset.with_column(TEACHER_LOGITS, logits)
+        logits = np.full((len(examples), teacher.info.num_outputs), np.nan, np.float32)
+        logits[rows] = found
+        found = logits
+    return dataset.with_column(TEACHER_LOGITS, found)
 
 
-def teacher_logits(teacher: Classifier, teacher_digest: str, dataset: Encoded) -> np.ndarray:
-    """Logits of ``teacher`` for every row of ``dataset``, [rows, labels], memory-mapped from the cache directory.
+def teacher_logits(
+    teacher: Classifier, teacher_digest: str, dataset: Encoded, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Logits of ``teacher``, [rows, labels], memory-mapped from the cache directory.
 
     They are computed once, in parts that a killed command leaves for the next one, shared out among the processes of the run.
 
     :param teacher_digest: sha256 of the teacher's directory; with ``dataset.key`` it names the stored file.
-    :param dataset: as the teacher encodes it.
+    :param dataset: as the teacher encodes it. :param rows: those that are needed, ascending; None for all of them.
     """
     # The outputs of another tool's classifier come in the order of the task's labels, which its files do not tell.
     order = f"{teacher.labels} " if teacher.info.name == "unknown" else ""
-    name = hashlib.sha256(f"{teacher_digest} {order}{dataset.key}".encode()).hexdigest()[:32]
-    path = assets.cache_dir() / "logits" / f"{name}.npy"
+    path = _stored(f"{teacher_digest} {order}{dataset.key}")
+    rows = np.arange(len(dataset)) if rows is None else rows
+    if len(rows) < len(dataset):
+        if parallel.agreed(path.is_file):
+            logger.info("teacher logits of %d of %d rows read back from %s", len(rows), len(dataset), path)
+            return np.asarray(np.load(path, mmap_mode="r")[rows])
+        logger.info("the run reads %d of %d rows: the teacher answers these", len(rows), len(dataset))
+        path = _stored(f"{teacher_digest} {order}{dataset.key} {hashlib.sha256(rows.tobytes()).hexdigest()}")
     if parallel.agreed(path.is_file):
-        logger.info("teacher logits of %d rows read back from %s", len(dataset), path)
+        logger.info("teacher logits of %d rows read back from %s", len(rows), path)
     else:
-        key = [name, "long rows first"]  # all that decides what a part holds
+        key = [path.stem, "long rows first"]  # all that decides what a part holds
         with Journal(path.with_suffix(".parts"), key, resume=True, wait=True) as journal:
             if not parallel.agreed(path.is_file):  # by the command that was waited for
-                _store_logits(teacher, dataset, journal, path)
+                _store_logits(teacher, dataset, rows, journal, path)
             parallel.barrier()
     return np.load(path, mmap_mode="r")
 
 
-def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path: Path) -> None:
+def _stored(what: str) -> Path:
+    """The file that holds logits."""
+    return assets.cache_dir() / "logits" / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.npy"
+
+
+def _store_logits(teacher: Classifier, dataset: Dataset, rows: np.ndarray, journal: Journal, path: Path) -> None:
     """Each part has rows of all lengths, so that the parts take about as long; there is one for each process, or more.
 
     Long rows come first: what does not fit the memory fails at once, and the time that is left is not told from the quickest.
     """
-    batches = sequential_batches(dataset.lengths, EVALUATION_BATCH)[::-1]
+    batches = sequential_batches(dataset.lengths[rows], EVALUATION_BATCH)[::-1]  # of places in ``rows``
     count = max(math.ceil(len(batches) / _PART), min(launch.world(), len(batches)))
     parts = {f"{number:05d}-of-{count:05d}.npy": batches[number::count] for number in range(count)}
     missing = parallel.agreed(lambda: [name for name in parts if not journal.has(name)])
-    tokens = sum(int(dataset.lengths[rows].sum()) for name in parallel.mine(missing) for rows in parts[name])
-    forward = quick_forward(teacher, dataset) or (lambda arrays: teacher(to_batch(arrays)).numpy())
+    tokens = sum(int(dataset.lengths[rows[part]].sum()) for name in parallel.mine(missing) for part in parts[name])
+    forward = quick_forward(teacher, dataset, len(rows)) or (lambda arrays: teacher(to_batch(arrays)).numpy())
     with evaluating(teacher), Watched("teacher logits", "token", tokens) as watched:
 
         def answer(batch: np.ndarray) -> np.ndarray:
-            found = forward(dataset.batch(batch))
-            watched.update(int(dataset.lengths[batch].sum()))
+            found = forward(dataset.batch(rows[batch]))
+            watched.update(int(dataset.lengths[rows[batch]].sum()))
             return found
 
         found = journal.arrays(
@@ -153,7 +166,7 @@ def _store_logits(teacher: Classifier, dataset: Dataset, journal: Journal, path:
         if not parallel.is_main():
             return
         with atomic_file(path) as unfinished:
-            stored = np.lib.format.open_memmap(unfinished, "w+", np.float32, (len(dataset), teacher.info.num_outputs))
+            stored = np.lib.format.open_memmap(unfinished, "w+", np.float32, (len(rows), teacher.info.num_outputs))
             for part, logits in zip(parts.values(), found, strict=True):
                 stored[np.concatenate(part)] = logits
             stored.flush()

@@ -114,7 +114,7 @@ class BiLSTM(Classifier):
         padding = paddle.arange(ids.shape[1]).unsqueeze(0) >= lengths.unsqueeze(1)
         outside = padding.astype("float32").unsqueeze(-1) * -1e9
         if self.attention is None:
-            # Paddle's max is the same and, on a CPU, its gradient takes thirty times as long.
+            # Paddle's max gives the same but for ties and, on a CPU, its gradient takes thirty times as long.
             places = (states.detach() + outside).argmax(axis=1, keepdim=True)
             return paddle.take_along_axis(states, places, axis=1).squeeze(1)
         weights = F.softmax(self.attention(F.tanh(states)) + outside, axis=1)

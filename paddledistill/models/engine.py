@@ -101,10 +101,11 @@ class Engine:
 
 
 def quick_forward(
-    model: Classifier, dataset: Dataset
+    model: Classifier, dataset: Dataset, rows: int | None = None
 ) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]] | None:
-    """What answers with an encoder's logits in an engine; None where its export would not pay off for the rows of ``dataset``."""
-    if not is_worth_an_export(len(dataset)) or not isinstance(model, EncoderClassifier):
+    """What answers with an encoder's logits in an engine; None where its export would not pay off for so many ``rows`` of ``dataset``, by
+    default all."""
+    if not is_worth_an_export(len(dataset) if rows is None else rows) or not isinstance(model, EncoderClassifier):
         return None
     return Engine(model, padded_example(dataset), ENCODER_INPUTS).run
 

@@ -1,6 +1,8 @@
 """Pre-trained embeddings for a BiLSTM: from a file of word vectors, or out of an encoder."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +10,24 @@ from numpy.typing import NDArray
 
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
-from paddledistill.models.encoder import plain_encoder
+from paddledistill.files import digest
+from paddledistill.models import encoder
 
 logger = logging.getLogger(__name__)
 
 _FILES = (".txt", ".gz", ".bin", ".kv", ".vec")
 _NAMES = ("w2v.", "glove.", "fasttext.")  # PaddleNLP's, whose TokenEmbedding downloads them
+
+
+def identify(source: str) -> str:
+    """What tells one source of embeddings from another: a digest, or a name of PaddleNLP's.
+
+    :raises UserError: if there is none.
+    """
+    if _is_file(source):
+        return digest(_file(source))
+    with _told(source):
+        return encoder.identify(source)
 
 
 def pretrained(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
@@ -22,22 +36,39 @@ def pretrained(source: str, words: list[str], width: int) -> tuple[list[int], ND
     :param source: a file of word vectors, or an encoder by directory or name, of whose embeddings the principal components are taken.
     :raises UserError: if it cannot be found or read, or its vectors are of another width.
     """
-    is_file = Path(source).is_file() or source.endswith(_FILES) or source.startswith(_NAMES)
-    known, vectors = (_from_file if is_file else _from_encoder)(source, words, width)
-    logger.info("word vectors: %d of %d words of the student have one", len(known), len(words))
+    known, vectors = (_from_file if _is_file(source) else _from_encoder)(source, words, width)
+    level = logging.INFO if 2 * len(known) > len(words) else logging.WARNING
+    logger.log(level, "word vectors: %d of %d words of the student have one", len(known), len(words))
     return known, vectors
 
 
-def _from_file(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
-    from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
+def _is_file(source: str) -> bool:
+    return Path(source).is_file() or source.endswith(_FILES) or source.startswith(_NAMES)
 
+
+def _file(source: str) -> Path:
     path = Path(source)
     if not path.is_file():
         raise UserError(
             f"no file of word vectors {source}: give GloVe text, a word2vec .bin or a gensim .kv; PaddleNLP's names are not known here "
             "(w2v.google_news... is GoogleNews-vectors-negative300.bin)"
         )
-    vectors = word_vectors.read(path, set(words))
+    return path
+
+
+@contextmanager
+def _told(source: str) -> Iterator[None]:
+    """Say what of, where an encoder cannot be had."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"--embedding_name {source} is no file of word vectors, and no encoder: {error}") from None
+
+
+def _from_file(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
+    from paddledistill.augment import word_vectors  # gensim takes as long to import as all the rest
+
+    vectors = word_vectors.read(_file(source), set(words))
     if vectors.vector_size != width:
         raise UserError(f"{source} has vectors of {vectors.vector_size} numbers: set --emb_dim to that, not {width}")
     known = [number for number, word in enumerate(words) if word in vectors]
@@ -45,10 +76,11 @@ def _from_file(source: str, words: list[str], width: int) -> tuple[list[int], ND
 
 
 def _from_encoder(source: str, words: list[str], width: int) -> tuple[list[int], NDArray[np.float32]]:
-    encoder = plain_encoder(source)
-    if not isinstance(encoder.tokenizer, Tokenizer):
+    with _told(source):
+        model = encoder.plain_encoder(source)
+    if not isinstance(model.tokenizer, Tokenizer):
         raise UserError(f"{source} has no WordPiece vocabulary: name a BERT, or a file of word vectors")
-    table, index = encoder.backbone.embeddings.word_embeddings.weight.numpy(), encoder.tokenizer.index
+    table, index = model.backbone.embeddings.word_embeddings.weight.numpy(), model.tokenizer.index
     known = [number for number, word in enumerate(words) if word in index]
     if width > min(table.shape[1], len(known)):
         raise UserError(

@@ -138,7 +138,8 @@ def rows_read(dataset: Dataset, run: RunDirectory, plan: Plan) -> np.ndarray:
     rows_a_step, steps_per_epoch, total = _length(dataset, run, plan)
     if total >= steps_per_epoch:
         return np.arange(len(dataset))
-    return np.sort(np.concatenate(bucketed_batches(dataset.lengths, rows_a_step, plan.seed, epoch=0)[:total]))
+    read = _positions(dataset, rows_a_step, plan.seed, steps_per_epoch, 0, total)
+    return np.sort(np.concatenate([rows for _, _, rows in read]))
 
 
 def _length(dataset: Dataset, run: RunDirectory, plan: Plan) -> tuple[int, int, int]:

@@ -38,7 +38,7 @@ METRICS_FILE = "metrics.jsonl"
 # What may differ when a run goes on: how it is shown and kept, on what it computes, and where it and its results are.
 _NOT_COMPARED = {
     *("resume", "overwrite", "logging_steps", "save_total_limit"),
-    *("device", "n_cpu", "n_gpu"),
+    *("device", "n_cpu", "n_gpu", "keep_teacher_states"),
     *("output_dir", "results", "weights", "predict_dir"),
     "seeds",  # of the runs beside it; its own is compared
 }

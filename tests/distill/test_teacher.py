@@ -47,14 +47,31 @@ def test_logits_are_the_teachers_in_the_order_of_the_rows(
     assert not np.allclose(found[0], found[1], atol=1e-3)
 
 
-def test_rows_that_are_not_read_are_not_asked_about(tiny_bert: Path, tiny_student: Path) -> None:
+@pytest.mark.parametrize("worth_an_export", [1, 1000])
+def test_rows_that_are_not_read_are_not_asked_about(
+    tiny_bert: Path, tiny_student: Path, monkeypatch: pytest.MonkeyPatch, worth_an_export: int
+) -> None:
+    monkeypatch.setattr(engine, "WORTH_AN_EXPORT", worth_an_export)
     teacher, student = models.load(tiny_bert), models.load(tiny_student)
     dataset, rows = student.encode(EXAMPLES, 32), np.array([1, 4, 11])
-    part = with_logits(dataset, teacher, "digest", EXAMPLES, 32, rows).batch(range(len(EXAMPLES)))
-    whole = with_logits(dataset, teacher, "digest", EXAMPLES, 32, np.arange(len(EXAMPLES))).batch(range(len(EXAMPLES)))
-    np.testing.assert_allclose(part[objectives.TEACHER_LOGITS][rows], whole[objectives.TEACHER_LOGITS][rows], atol=1e-5)
-    others = np.delete(part[objectives.TEACHER_LOGITS], rows, axis=0)
-    assert np.isnan(others).all() and not np.isnan(whole[objectives.TEACHER_LOGITS]).any()
+
+    def logits(rows: np.ndarray) -> np.ndarray:
+        found = with_logits(dataset, teacher, "digest", EXAMPLES, 32, rows)
+        return found.batch(range(len(EXAMPLES)))[objectives.TEACHER_LOGITS]
+
+    expected, part = predict(teacher, teacher.encode(EXAMPLES, 32)), logits(rows)
+    np.testing.assert_allclose(part[rows], expected[rows], atol=1e-5)
+    assert np.isnan(np.delete(part, rows, axis=0)).all()
+    np.testing.assert_allclose(logits(np.arange(len(EXAMPLES))), expected, atol=1e-5)
+
+
+def test_rows_of_a_text_that_is_stored_are_read_back(tiny_bert: Path) -> None:
+    teacher = models.load(tiny_bert)
+    dataset = teacher.encode(EXAMPLES, 32)
+    whole = np.array(teacher_logits(teacher, "digest", dataset))
+    teacher.register_forward_pre_hook(lambda *_: pytest.fail("the teacher is asked again"))
+    rows = np.array([2, 5])
+    np.testing.assert_array_equal(teacher_logits(teacher, "digest", dataset, rows), whole[rows])
 
 
 def test_they_are_stored_by_teacher_and_text(tiny_bert: Path, tiny_student: Path) -> None:

@@ -146,6 +146,21 @@ def test_read_outs_in_numpy(tokenizer: Tokenizer, read_out: str) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_the_largest_states_have_the_gradient_of_max(tokenizer: Tokenizer) -> None:
+    model = models.new_bilstm(BiLSTMConfig(8, 6, read_out="max"), tokenizer, SINGLE)
+    batch = to_batch(model.encode([Example(text, None, 0) for text in SENTENCES]).batch(range(len(SENTENCES))))
+    states = paddle.uniform([len(SENTENCES), batch["input_ids"].shape[1], 12], min=-2.0, max=-1.0)
+    states.stop_gradient = False
+    model.lstm.register_forward_post_hook(lambda *_: (states, None))
+    found = model._sentence(batch["input_ids"], batch["lengths"])
+    inside = np.arange(states.shape[1]) < batch["lengths"].numpy()[:, None]
+    real = np.where(inside[:, :, None], states.numpy(), -np.inf)
+    np.testing.assert_array_equal(found.numpy(), real.max(1))
+    weights = paddle.randn(found.shape)
+    (found * weights).sum().backward()
+    np.testing.assert_array_equal(states.grad.numpy(), (real == real.max(1, keepdims=True)) * weights.numpy()[:, None])
+
+
 def test_a_pair_by_its_product(tokenizer: Tokenizer) -> None:
     """[a, b, a * b, |a - b|], as section 3.1 of the paper has it."""
     model = models.new_bilstm(BiLSTMConfig(8, 6, combine="product"), tokenizer, PAIR)

@@ -1,5 +1,6 @@
 """Pre-trained embeddings: of a file of word vectors, of an encoder."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from paddledistill import models
 from paddledistill.errors import UserError
-from paddledistill.models.word_embeddings import pretrained, principal_components
+from paddledistill.models.word_embeddings import identify, pretrained, principal_components
 
 WORDPIECE_FAMILIES = ("bert", "distilbert", "electra", "ernie")
 
@@ -42,6 +43,38 @@ def test_embeddings_of_an_encoder(fixture_dir: Path, family: str) -> None:
     np.testing.assert_allclose(np.linalg.norm(vectors[:, None] - vectors[None], axis=-1), distances, atol=1e-4)
     with pytest.raises(UserError, match=rf"{whole.shape[1]} numbers, and {len(known)} of .*--emb_dim 999 is more"):
         pretrained(source, words, 999)
+
+
+def test_few_words_that_are_known_are_a_warning(fixture_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = str(fixture_dir / "huggingface" / "bert")
+    vocab = models.plain_encoder(source).tokenizer.vocab
+    unknown = [f"unheard-of-{number}" for number in range(len(vocab))]
+    for words, level in ((vocab, "INFO"), ([*vocab, *unknown], "WARNING")):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            pretrained(source, words, 4)
+        told = [
+            record.levelname for record in caplog.records if f"of {len(words)} words of the student" in record.message
+        ]
+        assert told == [level]
+
+
+def test_a_source_is_told_from_another(tmp_path: Path, tiny_bert: Path, tiny_student: Path) -> None:
+    vectors = tmp_path / "glove.txt"
+    vectors.write_text("film 1 2 3\n")
+    found = [identify(str(source)) for source in (vectors, tiny_bert, tiny_student)]
+    vectors.write_text("film 1 2 4\n")
+    assert len({*found, identify(str(vectors))}) == 4
+
+
+@pytest.mark.parametrize("use", [identify, lambda source: pretrained(source, ["film"], 4)])
+def test_neither_a_file_nor_an_encoder(use: Callable[[str], object], tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"--embedding_name .* is no file of word vectors, and no encoder: .*config.json"
+    ):
+        use(str(tmp_path))
+    with pytest.raises(UserError, match=r"--embedding_name ./vectors is no file of word vectors, and no encoder: "):
+        use("./vectors")
 
 
 def test_an_encoder_without_wordpieces(fixture_dir: Path) -> None:

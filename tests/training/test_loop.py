@@ -72,16 +72,20 @@ def weights(model: EncoderClassifier) -> dict[str, np.ndarray]:
     return {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
 
 
-@pytest.mark.parametrize(("max_steps", "accumulation"), [(2, 1), (1, 2), (5, 1), (-1, 1)])
+@pytest.mark.parametrize(
+    ("max_steps", "accumulation", "processes"), [(2, 1, 1), (1, 2, 1), (1, 1, 2), (5, 1, 1), (-1, 1, 1)]
+)
 def test_the_rows_that_are_read_are_known_beforehand(
-    tiny_bert: Path, glue_dir: Path, tmp_path: Path, max_steps: int, accumulation: int
+    tiny_bert: Path, glue_dir: Path, tmp_path: Path, max_steps: int, accumulation: int, processes: int
 ) -> None:
+    """Also by a process that goes on with what two began."""
     task = get_task("SST-2")
     model = models.new_encoder_classifier(str(tiny_bert), TaskInfo.of(task, 32))
     dataset = model.encode(load_split(task, "train", glue_dir))
     dataset = dataset.with_column("row", np.arange(len(dataset)))
     plan = dataclasses.replace(PLAN, max_steps=max_steps, accumulation=accumulation)
     run, supervised, read = RunDirectory.claim(tmp_path / "run", {}, {}), objectives.supervised(model), set[int]()
+    run.content["processes"] = processes
 
     def objective(batch: dict[str, paddle.Tensor]) -> dict[str, paddle.Tensor]:
         read.update(batch["row"].tolist())
