@@ -1,6 +1,7 @@
 """A teacher's hidden states and attention of every row, kept in memory, so that later epochs need not compute them again."""
 
 import logging
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -45,9 +46,8 @@ def keep_states(answer: Targets, dataset: _Data, rows: NDArray[np.int64]) -> tup
     """
     kept: dict[_Layer, list[NDArray[np.float16]]] = {}
     lengths = np.asarray(dataset.lengths)
-    parts_of_rows = sequential_batches(lengths[rows], _BATCH)[::-1]
     with Watched("teacher states", "token", int(lengths[rows].sum())) as watched:
-        for number, part in enumerate(parts_of_rows):
+        for number, part in enumerate(sequential_batches(lengths[rows], _BATCH)[::-1]):
             together = rows[part]
             batch = to_batch(dataset.batch(together))
             places = _places(batch)
@@ -56,7 +56,7 @@ def keep_states(answer: Targets, dataset: _Data, rows: NDArray[np.int64]) -> tup
                 for row, whole, place in zip(together, tensor.numpy(), places, strict=True):
                     parts[row] = _within(whole, place).astype(np.float16)
             if not number:
-                _check_memory(kept, together, lengths[rows], lengths[together])
+                _check_memory((parts[together[0]] for parts in kept.values()), lengths[rows])
             watched.update(int(lengths[together].sum()))
 
     def targets(batch: Batch) -> Captured:
@@ -96,19 +96,10 @@ def _padded(parts: list[NDArray[np.float16]], places: list[slice], length: int) 
     return padded
 
 
-def _check_memory(
-    kept: dict[_Layer, list[NDArray[np.float16]]],
-    first: NDArray[np.int64],
-    lengths: NDArray[np.int64],
-    lengths_of_first: NDArray[np.int64],
-) -> None:
-    """Reckon from the ``first`` rows what all will take: states by the token, scores by pairs of them."""
-    needed = 0.0
-    for parts in kept.values():
-        power = 1 if parts[first[0]].ndim == 2 else 2
-        needed += sum(parts[row].nbytes for row in first) * float(
-            (lengths**power).sum() / (lengths_of_first**power).sum()
-        )
+def _check_memory(layers: Iterable[NDArray[np.float16]], lengths: NDArray[np.int64]) -> None:
+    """:param layers: what of one row is kept of each layer; :param lengths: of all rows, whose tokens or pairs of tokens take as much."""
+    tokens, pairs = int(lengths.sum()), int((lengths**2).sum())
+    needed = sum(part.itemsize * (part.shape[1] * tokens if part.ndim == 2 else len(part) * pairs) for part in layers)
     here = runtime.machine()["memory_gb"]
     logger.info("the teacher's states of %d rows take %.1f GB of memory", len(lengths), needed / 2**30)
     if here and needed > _SHARE * here * 2**30:
