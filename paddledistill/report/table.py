@@ -74,11 +74,12 @@ def caption(rows: Sequence[Row]) -> str:
     others = "Published: figures of others, not run here. " if any(row["role"] == "published" for row in rows) else ""
     lengths = sorted({row["latency_tokens"] for row in rows if row["latency_tokens"]})
     tokens = f", of {' or '.join(map(str, lengths))} tokens each" if lengths else ""
+    answered = ", without what the teacher answers before it" if any(row["role"] == "distilled" for row in rows) else ""
     gain = "Gain: above a constant answer. " if len({row["task"] for row in rows}) > 1 else ""
     return (
         f"Scores in points of 100, {spread}. {others}{gain}Kept: share of the teacher's score. "
         f"MB: the model directory, in millions of bytes. ms and speed-up: at batch 1 / at batch 32{tokens}. "
-        "Minutes: of training, with its evaluations."
+        f"Minutes: of training, with its evaluations{answered}."
     )
 
 
