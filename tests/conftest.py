@@ -6,9 +6,11 @@ copy what you want to change.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -180,3 +182,21 @@ def run_recipe(tmp_path_factory: pytest.TempPathFactory) -> RunRecipe:
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kill_recipe() -> Callable[..., None]:
+    """Run a script as ``run_recipe`` does, and SIGKILL it as soon as ``is_time``, a function without arguments, says so."""
+
+    def kill(script: str, *args: object, is_time: Callable[[], bool]) -> None:
+        command = [sys.executable, str(ROOT / script), *map(str, args)]
+        with subprocess.Popen(
+            command, env=_ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            deadline = time.monotonic() + 120
+            while not is_time() and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL, "it ended by itself, or the time never came"
+
+    return kill

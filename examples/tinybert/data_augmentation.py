@@ -13,7 +13,7 @@ import argparse
 import hashlib
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -177,24 +177,31 @@ def find_candidates(
     from paddledistill import assets
     from paddledistill.augment.rows import Candidates
     from paddledistill.augment.word_replacement import split
-    from paddledistill.data.plain_text import read_articles
     from paddledistill.journal import Journal
     from paddledistill.models.masked_lm import masked_lm
 
     model = masked_lm(args.pretrained_bert_model)
     sentences = split(text.of(text.rows), model.tokenizer)
-    corpus = text.of(text.safe)
-    if args.vector_corpus:
-        more = (paragraph for article in read_articles(args.vector_corpus) for paragraph in article)
-        corpus |= dict.fromkeys(paragraph for paragraph in more if not text.guard.leaks((paragraph,)))
     total = hashlib.sha256(repr((args.pretrained_bert_model, args.M, CHUNK, inputs)).encode())
     for sentence in sentences:
         total.update(repr(sentence).encode())
     key = total.hexdigest()
     with Journal(assets.cache_dir() / "candidates" / key[:32], key, resume=True, wait=True) as kept:
-        near, several = neighbours(args, kept, sentences, map(model.tokenizer.words, corpus))
+        near, several = neighbours(args, kept, sentences, lambda: map(model.tokenizer.words, vector_text(args, text)))
         ids, masked = masked_candidates(args, kept, sentences, model)
     return Candidates(sentences, ids, model.tokenizer.vocab, near), masked | several
+
+
+def vector_text(args: argparse.Namespace, text: Text) -> dict[str, None]:
+    """What to train word vectors on when no file is given: all of the training text, whatever the limit, since it is rare words that
+    they are needed for, and --vector_corpus without what a dev or test row is in."""
+    from paddledistill.data.plain_text import read_articles
+
+    corpus = text.of(text.safe)
+    if args.vector_corpus:
+        more = (paragraph for article in read_articles(args.vector_corpus) for paragraph in article)
+        corpus |= dict.fromkeys(paragraph for paragraph in more if not text.guard.leaks((paragraph,)))
+    return corpus
 
 
 def write_variants(
@@ -233,19 +240,18 @@ def say_what_was_done(target: Path, counts: "Counts", leaking_rows: int, seconds
 
 
 def neighbours(
-    args: argparse.Namespace, kept: "Journal", sentences: "list[Sentence]", corpus: Iterable[list[str]]
+    args: argparse.Namespace, kept: "Journal", sentences: "list[Sentence]", corpus: Callable[[], Iterable[list[str]]]
 ) -> tuple[dict[str, list[str]], dict[str, int]]:
     """The nearest words of words of several pieces, and how many there are and have any.
 
-    :param corpus: what to train word vectors on when no file is given: all of the training text, whatever the limit, since it
-        is rare words that they are needed for, and --vector_corpus.
+    :param corpus: gives what to train word vectors on, where that is needed.
     """
     from paddledistill.augment import word_replacement, word_vectors
 
     words = [sentence.words[word] for sentence in sentences for word in sentence.distant]
 
     def search() -> dict[str, list[str]]:
-        vectors = word_vectors.read(args.glove_embs) if args.glove_embs else word_vectors.train(corpus, args.seed)
+        vectors = word_vectors.read(args.glove_embs) if args.glove_embs else word_vectors.train(corpus(), args.seed)
         return word_vectors.neighbours(vectors, dict.fromkeys(words), args.M, word_replacement.is_replaceable)
 
     near = kept.json("neighbours.json" if args.glove_embs else f"neighbours-{args.seed}.json", search)
@@ -295,6 +301,7 @@ def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[s
     from paddledistill.data import reading
     from paddledistill.data.plain_text import digest_text
     from paddledistill.errors import UserError
+    from paddledistill.training.run_directory import best_model
 
     digests = {"train": files.digest(train)}
     for split in task.held_out_splits:
@@ -310,7 +317,7 @@ def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[s
         digests["vector_corpus"] = digest_text(args.vector_corpus)
     model = args.pretrained_bert_model
     if Path(model).is_dir():
-        digests["pretrained_bert_model"] = files.digest(Path(model))
+        digests["pretrained_bert_model"] = files.digest(best_model(model))
     elif model in assets.ASSETS:
         digests["pretrained_bert_model"] = assets.ASSETS[model].sha256
         shipped_heads = (Path(paddledistill.__file__).parent / "models").glob("*.npz")

@@ -220,13 +220,15 @@ def augment(name: str, args: argparse.Namespace) -> dict[str, Any]:
     if not folder.is_dir():
         partial = folder.with_name(f".{name}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(next(folders_named(args.data_dir, name)), partial)
+        of_another_run = shutil.ignore_patterns("train_aug*", ".train_aug*")
+        shutil.copytree(next(folders_named(args.data_dir, name)), partial, ignore=of_another_run)
         partial.chmod(0o755)
         partial.rename(folder)
     recipe.run(
         f"augmented text of {name}",
         f"examples/tinybert/data_augmentation.py --pretrained_bert_model {args.encoder} --task_name {name} "
         f"--N {STUDIES[name].draws} --resume",
+        folder.with_name(f"{name}.log"),
         data_dir=folder.parent,
     )
     made = read_json(folder / "train_aug.json")

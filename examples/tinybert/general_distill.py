@@ -175,8 +175,11 @@ def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> A
 
     if args.init_from_layers:
         student = models.keep_layers(teacher, args.init_from_layers, args.dropout)
-        shape = {name: getattr(args, name) or getattr(student.config, name) for name in list(SHAPE)[1:]}
-        if any(size != getattr(student.config, name) for name, size in shape.items()):
+        own: dict[str, Any] = {
+            name: getattr(student.config, name, None) for name in list(SHAPE)[1:]
+        }  # XLNet has other names
+        shape = {name: getattr(args, name) or size for name, size in own.items()}
+        if shape != own:
             student = models.narrowed(student, *shape.values())
     else:
         student = models.new_plain_encoder(
@@ -197,7 +200,7 @@ def rows_of(args: argparse.Namespace, text: Any, teacher: Any, learns_words: boo
 
     rows: Any = mask_text if learns_words else pack_rows
     given = teacher.tokenizer, args.max_seq_length, args.seed
-    return rows(text.train, *given), rows(text.held_out, *given, args.held_out_rows)
+    return rows(text.train, *given), rows(text.held_out, *given, args.held_out_rows, "held-out text")
 
 
 if __name__ == "__main__":

@@ -154,6 +154,7 @@ def main(args: argparse.Namespace) -> None:
             first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
         run.begin()
         if not first.is_complete:
+            first.begin()  # before what is slow: killed there, the stage left by a run that is overwritten must be gone
             learn_states(args, first, student, teacher, layers, weights, train_set, dev_sets["dev"])
         runtime.seed_everything(args.seed)  # the new head must not depend on whether the first stage ran just now
         student = models.new_encoder_classifier(str(first.path), info, dropout=args.dropout)
@@ -195,6 +196,9 @@ def learn_states(
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
 
+    student.next_step = (
+        "Its answers are untrained. Go on: `task_distill.py --stage prediction --model_name_or_path DIRECTORY ...`"
+    )
     fit_projections(student, teacher, layers, train_set)
     plan, times_asked = flags.plan(args, "loss"), 1 if args.keep_teacher_states else args.num_train_epochs
     answers = targets(teacher, layers.of_teacher, train_set, times_asked)
@@ -225,11 +229,16 @@ def prediction_plan(args: argparse.Namespace, task: Any) -> tuple[float, Any]:
 def take_presets(args: argparse.Namespace, task: Any) -> None:
     """Fill in what was published for the task wherever the command line says nothing, and tell all of it.
 
-    :raises UserError: if nothing is left to learn from.
+    :raises UserError: if nothing is left to learn from, or a flag says nothing about this stage.
     """
     from paddledistill.distill.layer_maps import check_weights
 
     is_prediction = args.stage == "prediction"
+    of_both = {"learning_rate": PREDICTION_RATE, "epochs": PREDICTION_EPOCHS, "max_steps": -1}
+    for name, default in of_both.items():
+        if is_prediction and getattr(args, f"prediction_{name}") != default:
+            here = "num_train_epochs" if name == "epochs" else name
+            raise UserError(f"--prediction_{name} is for a run of both stages: with --stage prediction give --{here}")
     args.max_seq_length = args.max_seq_length or task.max_seq_length
     args.num_train_epochs = args.num_train_epochs or (PREDICTION_EPOCHS if is_prediction else task.intermediate_epochs)
     args.learning_rate = args.learning_rate or (PREDICTION_RATE if is_prediction else INTERMEDIATE_RATE)

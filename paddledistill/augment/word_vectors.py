@@ -19,6 +19,7 @@ from paddledistill.errors import UserError
 
 _LINES_AT_ONCE = 4096
 _SIMILARITIES_AT_ONCE = 1 << 24  # a block of 64 MB
+_WORDS_AT_ONCE = 32  # at least: every block reads all vectors
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ def train(sentences: Iterable[Sequence[str]], seed: int) -> KeyedVectors:
     if len(model.wv):
         model.train(text, total_examples=model.corpus_count, epochs=model.epochs)
     logger.info(
-        "word vectors: %s words of %d dimensions trained on the task's text", f"{len(model.wv):,}", model.wv.vector_size
+        "word vectors: %s words of %d dimensions trained on the text", f"{len(model.wv):,}", model.wv.vector_size
     )
     return model.wv
 
@@ -145,11 +146,12 @@ def neighbours(
     rows = {word: vectors.key_to_index.get(word, vectors.key_to_index.get(word.lower(), -1)) for word in words}
     known = [(word, row) for word, row in rows.items() if row >= 0 and norms[row] > 0]
     found: dict[str, list[str]] = {}
-    block = max(1, _SIMILARITIES_AT_ONCE // max(1, len(vectors)))
+    block = max(_WORDS_AT_ONCE, _SIMILARITIES_AT_ONCE // max(1, len(vectors)))
     for start in range(0, len(known), block):
         part = known[start : start + block]
         index = np.array([row for _, row in part])
-        cosines = (vectors.vectors[index] * scale[index, None]) @ vectors.vectors.T * scale
+        cosines = (vectors.vectors[index] * scale[index, None]) @ vectors.vectors.T
+        cosines *= scale
         cosines[:, barred] = -np.inf
         itself = [spelling.get(word.lower(), row) for word, row in part]
         cosines[np.arange(len(part)), itself] = -np.inf

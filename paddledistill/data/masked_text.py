@@ -62,8 +62,13 @@ class MaskedText(PackedText):
 
 
 def mask_text(
-    stream: NDArray[np.int32], tokenizer: Tokenizer, length: int, seed: int, limit: int | None = None
+    stream: NDArray[np.int32],
+    tokenizer: Tokenizer,
+    length: int,
+    seed: int,
+    limit: int | None = None,
+    what: str = "text",
 ) -> MaskedText:
     """Rows for masked language modelling from running text; all is as in :func:`pack_rows`."""
-    rows = pack_rows(stream, tokenizer, length, seed, limit)
+    rows = pack_rows(stream, tokenizer, length, seed, limit, what)
     return MaskedText(**vars(rows), vocab=tokenizer.vocab)

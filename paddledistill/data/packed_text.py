@@ -52,7 +52,7 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
     """Tokenise a corpus once; later commands map what this one leaves in the cache.
 
     :param guarded: rows that no paragraph to train on may hold; paragraphs that do are left out.
-    :raises UserError: if there is no text.
+    :raises UserError: if there is no text, or a single article of it, which would be held out.
     """
     parts = tokenizer.key, digest_examples(guarded), HELD_OUT_EVERY, digest_text(corpus)
     key = hashlib.sha256(repr(parts).encode()).hexdigest()
@@ -96,6 +96,10 @@ def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequen
                 array[:] = np.memmap(path, np.int32, "r")
             array.flush()
             path.unlink()
+        if number == 0:
+            raise UserError(
+                f"{corpus} is one article, and of each hundred the first is held out: put a blank line between articles"
+            )
     logger.info("%d paragraphs, %d dropped because they hold one of %d dev and test rows", kept, dropped, len(guarded))
 
 
@@ -157,11 +161,12 @@ def pack_rows(
     length: int,
     seed: int,
     limit: int | None = None,
+    what: str = "text",
 ) -> PackedText:
     """Rows from running text.
 
     :param stream: token ids, one dimension. :param length: tokens a row, special ones included.
-    :param limit: make no more than this many rows.
+    :param limit: make no more than this many rows. :param what: the stream's name in messages.
     :raises UserError: if the stream does not fill a row of each kind, or a row has no room for a token of each text.
     """
     single, double = (tokenizer.layout.special(is_pair) for is_pair in (False, True))
@@ -169,6 +174,6 @@ def pack_rows(
         raise UserError(f"--max_seq_length {length} leaves no room for two texts in a row: give at least {double + 2}")
     pairs = len(stream) // (2 * length - single - double)
     if pairs == 0:
-        raise UserError(f"{len(stream)} tokens of text are too few for rows of {length}: give more text")
+        raise UserError(f"{len(stream)} tokens of {what} are too few for rows of {length}: give more text")
     rows = 2 * pairs if limit is None else min(limit, 2 * pairs)
     return PackedText({}, tokenizer.pad_id, stream, tokenizer.layout, rows, length, seed)

@@ -58,7 +58,7 @@ def read_articles(corpus: Path) -> Iterator[list[str]]:
                         yield paragraphs
                         paragraphs = []
         except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): convert it") from None
+            raise UserError(f"{path} is not UTF-8 ({error.reason}): convert it") from None
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise UserError(f"{path} is no whole gzip file ({error}): copy it again") from None
         if paragraphs:

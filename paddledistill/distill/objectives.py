@@ -141,14 +141,14 @@ def relation_heads(student: EncoderModel, teacher: EncoderModel) -> int:
     return next(heads for heads in range(most, 0, -1) if not any(width % heads for width in widths))
 
 
-def matched(
-    student: EncoderModel, teacher: EncoderModel, spec: str, by: str, weights: Weights, shared: bool
-) -> LayerMap:
+def matched(student: EncoderModel, teacher: Classifier, spec: str, by: str, weights: Weights, shared: bool) -> LayerMap:
     """The layers of a map, see :func:`layer_map`, that count; the student is given the projections that it needs.
 
     :param by: what of attention is compared. :param shared: see :func:`paddledistill.distill.projections.project_to`.
-    :raises UserError: if the map does not fit, or what it names cannot be compared.
+    :raises UserError: if the teacher is a BiLSTM, the map does not fit, or what it names cannot be compared.
     """
+    if not isinstance(teacher, EncoderModel):
+        raise UserError(f"the teacher, {teacher.description}, has no layers to compare: take --stage prediction")
     layers = layer_map(spec, student.num_layers, teacher.num_layers, by)
     logger.info(
         "student layer <- teacher layer: %s", ", ".join(f"{own}:{learned}" for own, learned in layers.hidden if own)

@@ -215,10 +215,12 @@ def new_plain_encoder(
     """An encoder of the same family and vocabulary with new weights.
 
     :param layers: depth. :param heads: attention heads, which divide ``width``. :param intermediate: width of the feed-forward layers.
-    :raises UserError: if the heads do not divide the width.
+    :raises UserError: if the heads do not divide the width, or of a family whose shape has other names.
     """
     check_heads(width, heads)
     config = copy.deepcopy(like.config)
+    if not hasattr(config, "intermediate_size"):
+        raise UserError(f"{like.family.stem} has no new weights here: take --init_from_layers")
     config.num_hidden_layers, config.hidden_size = layers, width
     config.num_attention_heads, config.intermediate_size = heads, intermediate
     set_dropout(config, dropout)

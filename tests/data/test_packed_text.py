@@ -14,6 +14,7 @@ import pytest
 from paddledistill.data.packed_text import pack_rows, packed
 from paddledistill.data.plain_text import read_articles
 from paddledistill.data.tokenization import Layout, Tokenizer
+from paddledistill.errors import UserError
 from paddledistill.tasks import Example
 
 
@@ -39,6 +40,19 @@ def corpus(directory: Path, articles: int = 250) -> Path:
     (directory / "c" / "d.txt").write_text("".join(texts[200:]), encoding="utf-8")
     (directory / "notes.md").write_text("no text")
     return directory
+
+
+def test_too_little_text_says_which(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Text without a blank line would be held out whole; what is held out of a little text may not fill a row."""
+    (tmp_path / "one.txt").write_text("the story of the film\n" * 500)
+    with pytest.raises(UserError, match="one.txt is one article, .*: put a blank line between articles"):
+        packed(tmp_path / "one.txt", tokenizer, [])
+    assert not list((tmp_path / "home" / "text").glob("*/*.npy"))
+    (tmp_path / "few.txt").write_text("the story of the film\n\n" * 90)
+    streams = packed(tmp_path / "few.txt", tokenizer, [])
+    pack_rows(streams.train, tokenizer, 24, seed=1)
+    with pytest.raises(UserError, match="5 tokens of held-out text are too few for rows of 24"):
+        pack_rows(streams.held_out, tokenizer, 24, 1, 4, "held-out text")
 
 
 def test_streams_hold_all_text_once_and_are_made_once(

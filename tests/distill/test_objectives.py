@@ -232,3 +232,10 @@ def test_labels_beside_the_teachers_logits(tiny_student: Path) -> None:
     )
     assert float(both["supervised"]) == pytest.approx(0.7 * float(losses.supervised(logits, batch["labels"])), rel=1e-5)
     assert list(objectives.prediction(student, 1.0, 0.0, 1.0)(batch)) == ["supervised"]
+
+
+def test_a_bilstm_has_no_layers_to_compare(tiny_student: Path) -> None:
+    student = classifier(tiny_student)
+    teacher = models.new_bilstm(models.BiLSTMConfig(4, 4), student.tokenizer, INFO)
+    with pytest.raises(UserError, match="has no layers to compare: take --stage prediction"):
+        objectives.matched(student, teacher, "uniform", "scores", objectives.Weights(1, 1, 1), shared=False)

@@ -142,6 +142,23 @@ def test_words_of_other_text_get_vectors_too(augment: Run, glue_dir: Path, tmp_p
     assert "exclude each other" in both.stderr.strip().splitlines()[-1]
 
 
+def test_paragraphs_with_a_dev_row_train_no_vectors(augment: Run, glue_dir: Path, tmp_path: Path) -> None:
+    dev = lines(glue_dir / "SST-2" / "dev.tsv")[1].split("\t")[0]
+    (glue_dir / "SST-2" / "train.tsv").write_text("sentence\tlabel\nthe unbelievable film\t1\na story\t0\n")
+    (tmp_path / "text.txt").write_text("".join(f"the unbelievable {dev} , number {number}\n" for number in range(30)))
+    done = augment("--N", 2, "--vector_corpus", tmp_path / "text.txt", check=True)
+    assert "0.0% of them have a word vector" in done.stderr
+
+
+def test_a_run_is_known_by_its_best_model(augment: Run, tiny_masked_lm: Path, tmp_path: Path) -> None:
+    """What else lies in a run directory neither makes another model of it, nor its candidates anew."""
+    run = tmp_path / "run"
+    shutil.copytree(tiny_masked_lm, run / "best_model")
+    augment("--N", 2, model=run, check=True)
+    (run / "metrics.jsonl").write_text("{}\n")
+    assert "already done" in augment("--N", 2, "--resume", model=run, check=True).stderr
+
+
 def test_hostile_text_survives(augment: Run, glue_dir: Path) -> None:
     """Rows whose text could break a TSV writer stay as they are, byte for byte."""
     texts = [

@@ -2,10 +2,7 @@
 
 import random
 import shutil
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +14,6 @@ from paddledistill.models.masked_lm import masked_lm
 from paddledistill.training.run_directory import best_model, read_metrics
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
-ROOT = Path(__file__).resolve().parents[2]
 GENERAL = "examples/tinybert/general_distill.py"
 QUICK = [
     "--max_seq_length",
@@ -117,24 +113,39 @@ def test_a_narrower_student_starts_from_the_layers_of_the_teacher(
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_with_projections(run_recipe: Run, tiny_bert: Path, text: Path, tmp_path: Path) -> None:
+def test_killed_and_resumed_with_projections(
+    run_recipe: Run, kill_recipe: Callable[..., None], tiny_bert: Path, text: Path, tmp_path: Path
+) -> None:
     """A real SIGKILL after the first saves: the state to go on from holds the projections too."""
     command = [
         GENERAL, "--teacher_path", tiny_bert, "--corpus", text, "--num_hidden_layers", 2, "--hidden_size", 8, "--num_attention_heads", 2,
         "--intermediate_size", 16, "--max_steps", 60, *QUICK,
     ]  # fmt: skip
     run_recipe(*command, "--output_dir", tmp_path / "whole", check=True)
-    typed = [sys.executable, *map(str, command), "--output_dir", str(tmp_path / "killed")]
-    with subprocess.Popen(typed, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while not any(line["step"] > 10 for line in read_metrics(tmp_path / "killed")) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
+    killed = tmp_path / "killed"
+    kill_recipe(
+        *command, "--output_dir", killed, is_time=lambda: any(line["step"] > 10 for line in read_metrics(killed))
+    )
     done = run_recipe(*command, "--output_dir", tmp_path / "killed", "--resume", check=True)
     assert "going on at step" in done.stderr
     whole, killed = (models.plain_encoder(str(tmp_path / name)).network.state_dict() for name in ("whole", "killed"))
     for name, tensor in whole.items():
         np.testing.assert_array_equal(killed[name].numpy(), tensor.numpy(), err_msg=name)
+
+
+def test_layers_of_an_xlnet(run_recipe: Run, fixture_dir: Path, text: Path, tmp_path: Path) -> None:
+    """Its attention cannot be had and its shape has other names; a shallower one learns all the same."""
+    command = [
+        GENERAL, "--teacher_path", fixture_dir / "huggingface" / "xlnet", "--corpus", text, "--layer_map", "last", "--max_steps", 1,
+        "--attention_weight", 0, *QUICK, "--output_dir", tmp_path / "run",
+    ]  # fmt: skip
+    refused = run_recipe(*command, "--hidden_size", 8, "--num_attention_heads", 2)
+    assert refused.returncode == 2
+    assert "XLNet has no new weights here: take --init_from_layers" in refused.stderr.splitlines()[-1]
+    refused = run_recipe(*command, "--init_from_layers", 1, "--intermediate_size", 8)
+    assert refused.returncode == 2 and "XLNet cannot be narrowed" in refused.stderr.splitlines()[-1]
+    run_recipe(*command, "--init_from_layers", 1, check=True)
+    assert models.plain_encoder(str(tmp_path / "run")).num_layers == 1
 
 
 @pytest.mark.parametrize("soft", [0, 1])

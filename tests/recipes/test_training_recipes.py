@@ -5,8 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -53,24 +53,15 @@ def teacher(tmp_path_factory: pytest.TempPathFactory, run_recipe: Run, tiny_bert
 
 
 @pytest.fixture
-def distil(run_recipe: Run, tiny_student: Path, teacher: Path, glue: Path) -> Run:
+def distillation(tiny_student: Path, teacher: Path, glue: Path) -> list[object]:
     """task_distill.py for SST-2 with this teacher."""
+    student = ["--student_model_name_or_path", tiny_student, "--teacher_path", teacher]
+    return [TASK_DISTILL, *student, "--task_name", "sst-2", "--glue_dir", glue, *QUICK]
 
-    def run(*arguments: object, **options: object) -> "subprocess.CompletedProcess[str]":
-        common = [
-            "--student_model_name_or_path",
-            tiny_student,
-            "--task_name",
-            "sst-2",
-            "--glue_dir",
-            glue,
-            "--teacher_path",
-            teacher,
-            *QUICK,
-        ]
-        return run_recipe(TASK_DISTILL, *common, *arguments, **options)
 
-    return run
+@pytest.fixture
+def distil(run_recipe: Run, distillation: list[object]) -> Run:
+    return partial(run_recipe, *distillation)
 
 
 def one_line(done: "subprocess.CompletedProcess[str]") -> str:
@@ -80,6 +71,18 @@ def one_line(done: "subprocess.CompletedProcess[str]") -> str:
     last = done.stderr.strip().splitlines()[-1]
     assert "error:" in last
     return last
+
+
+def has_logged(run: Path, step: int) -> bool:
+    return any(line["step"] >= step for line in read_metrics(run))
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    ours, theirs = (
+        paddle.load(str(best_model(run) / "model_state.pdparams"), return_numpy=True) for run in (first, second)
+    )
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(theirs[name], tensor, err_msg=name)
 
 
 def test_both_stages_and_what_they_log(distil: Run, tmp_path: Path) -> None:
@@ -451,7 +454,9 @@ def test_a_bilstm_with_more_text_goes_on_from_another_ones_weights(
 
 
 @pytest.mark.slow
-def test_a_killed_run_resumes_to_the_same_weights(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_to_the_same_weights(
+    run_recipe: Run, kill_recipe: Callable[..., None], tiny_bert: Path, glue: Path, tmp_path: Path
+) -> None:
     """The real script, a real SIGKILL."""
     arguments = [
         "--model_name_or_path",
@@ -467,26 +472,31 @@ def test_a_killed_run_resumes_to_the_same_weights(run_recipe: Run, tiny_bert: Pa
         1,
     ]
     run_recipe(RUN_GLUE, *arguments, "--output_dir", tmp_path / "whole", check=True)
-    command = [sys.executable, RUN_GLUE, *map(str, arguments), "--output_dir", str(tmp_path / "killed")]
-    process = subprocess.Popen(
-        command, cwd=Path(__file__).parents[2], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 120
-    while not any(line["step"] > 20 for line in read_metrics(tmp_path / "killed")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    killed = tmp_path / "killed"
+    kill_recipe(RUN_GLUE, *arguments, "--output_dir", killed, is_time=lambda: has_logged(killed, 21))
     assert json.loads((tmp_path / "killed" / "run.json").read_text())["status"] == "unfinished"
     done = run_recipe(RUN_GLUE, *arguments, "--output_dir", tmp_path / "killed", "--resume", check=True)
     assert "going on at step" in done.stderr
-    ours, theirs = (
-        paddle.load(str(best_model(tmp_path / run) / "model_state.pdparams"), return_numpy=True)
-        for run in ("whole", "killed")
-    )
-    for name, tensor in ours.items():
-        np.testing.assert_array_equal(theirs[name], tensor, err_msg=name)
+    assert_same_weights(tmp_path / "whole", killed)
     again = run_recipe(RUN_GLUE, *arguments, "--output_dir", tmp_path / "killed", "--resume", check=True)
     assert "already done" in again.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["intermediate", "prediction"])
+def test_a_distillation_killed_in_either_stage_resumes_to_the_same_weights(
+    distil: Run, kill_recipe: Callable[..., None], distillation: list[object], tmp_path: Path, stage: str
+) -> None:
+    """Also where the resumed command keeps the teacher's states no longer, and in place of a run with other flags."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    flags = ["--num_train_epochs", 8, "--prediction_epochs", 8, "--logging_steps", 1, "--keep_teacher_states"]
+    distil(*flags, "--output_dir", whole, check=True)
+    distil("--stage", "both", "--max_steps", 1, "--prediction_max_steps", 1, "--output_dir", killed, check=True)
+    place = killed / "intermediate" if stage == "intermediate" else killed
+    kill_recipe(*distillation, *flags, "--overwrite", "--output_dir", killed, is_time=lambda: has_logged(place, 10))
+    distil(*flags, "--resume", "--output_dir", killed, check=True)
+    for part in ("intermediate", "."):
+        assert_same_weights(whole / part, killed / part)
 
 
 def test_without_a_gpu_the_run_goes_on_with_the_cpu(
@@ -633,6 +643,9 @@ def test_flags_that_do_not_fit(
         )
     )
     assert "no directory" in one_line(distil("--teacher_path", tmp_path / "gone", "--output_dir", tmp_path / "a"))
+    assert "with --stage prediction give --num_train_epochs" in one_line(
+        distil("--stage", "prediction", "--prediction_epochs", "5", "--output_dir", tmp_path / "a")
+    )
 
 
 def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
