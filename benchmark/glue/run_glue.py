@@ -78,6 +78,10 @@ def main(args: argparse.Namespace) -> None:
         evaluate_only(args)
         return
     args.max_seq_length = args.max_seq_length or MAX_SEQ_LENGTH
+    if args.seeds and args.predict_dir:
+        raise UserError(
+            "--predict_dir is for the answers of one run: leave it out, each seed's go to its own directory"
+        )
     flags.each_seed(args, fine_tune)
 
 
@@ -106,6 +110,8 @@ def fine_tune(args: argparse.Namespace) -> None:
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
         logger.info("already done: %s", run.path)
+        if tests and parallel.is_main():
+            answer_tests(args, task, models.load(run.path), tests)
         return
     runtime.start(args.device, args.seed, args.amp)
     info = models.TaskInfo.of(task, args.max_seq_length)

@@ -104,10 +104,16 @@ def build_parser() -> cli.Parser:
     )
     flags.add_adamw_flags(training)
     flags.add_run_flags(parser, seed=42)
+    flags.add_seeds_flag(parser)
     return parser
 
 
 def main(args: argparse.Namespace) -> None:
+    """One run, or one for each seed and what they have in common."""
+    flags.each_seed(args, distil)
+
+
+def distil(args: argparse.Namespace) -> None:
     """Build, run, report."""
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training

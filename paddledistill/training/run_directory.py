@@ -39,7 +39,7 @@ METRICS_FILE = "metrics.jsonl"
 _NOT_COMPARED = {
     *("resume", "overwrite", "logging_steps", "save_total_limit"),
     *("device", "n_cpu", "n_gpu", "keep_teacher_states"),
-    *("output_dir", "results", "weights", "predict_dir"),
+    *("output_dir", "results", "weights", "do_predict", "predict_dir"),
     "seeds",  # of the runs beside it; its own is compared
 }
 

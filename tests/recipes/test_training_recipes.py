@@ -664,9 +664,22 @@ def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Pat
     assert losses[0] != losses[1]
     heads = [models.load(tmp_path / "runs" / f"seed-{seed}").network.classifier.weight.numpy() for seed in (1, 2)]
     assert np.abs(heads[0] - heads[1]).max() > 1e-3
-    again = run_recipe(RUN_GLUE, *flags, "--seeds", "1,2,3", "--resume", check=True)
+    flags += ["--do_predict", "--seeds", "1,2,3", "--resume"]
+    assert "leave it out" in one_line(run_recipe(RUN_GLUE, *flags, "--predict_dir", tmp_path / "answers"))
+    again = run_recipe(RUN_GLUE, *flags, check=True)
     assert again.stderr.count("already done") == 2
+    assert len(list((tmp_path / "runs").glob("seed-*/submission/SST-2.tsv"))) == 3, "of those that were done, too"
     assert again.stdout.splitlines()[0] == "best models on dev, seeds 1, 2, 3"
+
+
+@pytest.mark.slow
+def test_seeds_of_a_distillation(distil: Run, tmp_path: Path) -> None:
+    flags = ["--seeds", "1,2", "--max_steps", 1, "--prediction_max_steps", 1, "--output_dir", tmp_path / "runs"]
+    done = distil(*flags, check=True)
+    assert done.stdout.splitlines()[0] == "best models on dev, seeds 1, 2"
+    for seed in (1, 2):
+        for part in (".", "intermediate"):
+            assert json.loads((tmp_path / "runs" / f"seed-{seed}" / part / "run.json").read_text())["seed"] == seed
 
 
 def test_label_smoothing_of_scores_is_refused(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
