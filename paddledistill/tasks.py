@@ -227,6 +227,8 @@ def _task_of(given: dict[Any, Any], name: str, faults: list[str]) -> Task:
     label_column = take("label_column", column, None, columns)
     if any(isinstance(number, int) and number < 0 for number in (*text_columns, label_column)):
         faults.append("columns are numbered from 0")
+    if label_column in text_columns:
+        faults.append(f"label_column {label_column!r} is among the text_columns: the text would tell the label")
     regression = take("regression", bool, False, "true or false")
     labels = tuple(
         str(label) for label in take_list("labels", [], (str, int), 'a list of quoted texts, as ["no", "yes"]')

