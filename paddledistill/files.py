@@ -9,7 +9,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # neither --help nor an argument error waits for numpy
+    from numpy.typing import NDArray
 
 try:
     import fcntl
@@ -26,6 +30,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
+        _to_disk(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -45,6 +50,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     replaces = path.exists()
     try:
         yield partial
+        for file in (*partial.rglob("*"), partial):
+            _to_disk(file)
         if replaces:
             with suppress(FileNotFoundError):  # moved by another process that replaces it
                 os.replace(path, former)
@@ -56,6 +63,17 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until the disk has what was written, so that not even a power cut leaves a name without its content."""
+    if not fcntl:
+        return
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def lock(path: Path, wait: bool = False) -> IO[str]:
@@ -75,12 +93,20 @@ def lock(path: Path, wait: bool = False) -> IO[str]:
             if not wait:
                 stream.close()
                 raise
-            logger.info("waiting for another command that computes the same (%s)", path.parent)
+            logger.info("waiting for another command, which has %s", path.parent)
             fcntl.flock(stream, fcntl.LOCK_EX)
         with suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(stream.fileno()).st_ino:
                 return stream
         stream.close()
+
+
+def write_array(path: Path, array: "NDArray[Any]") -> None:
+    """Write ``array`` as :func:`numpy.save` does, atomically. On a full disk numpy's own raises an error that does not say so."""
+    import numpy as np
+
+    with atomic_file(path) as partial, partial.open("wb") as stream:
+        np.save(SimpleNamespace(write=stream.write), array)
 
 
 def write_json(path: Path, content: Any) -> None:

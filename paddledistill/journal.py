@@ -76,10 +76,7 @@ class Journal:
         """The array of this name, computed unless it is there."""
         path = self.directory / name
         if not path.is_file():
-            with files.atomic_file(path) as partial, open(partial, "wb") as stream:
-                np.save(stream, compute())
-                stream.flush()
-                os.fsync(stream.fileno())
+            files.write_array(path, compute())
         result: NDArray[Any] = np.load(path)
         return result
 

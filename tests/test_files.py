@@ -1,9 +1,11 @@
 """Whole or not there; links replaced in one step; digests of names and contents."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from paddledistill import files
@@ -18,6 +20,22 @@ def test_a_failed_file_leaves_the_old_one(tmp_path: Path) -> None:
         raise KeyboardInterrupt
     assert path.read_text() == "old"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files")
+def test_an_array_on_a_full_disk(tmp_path: Path) -> None:
+    """numpy's own error says neither that the disk is full nor where."""
+    script = (
+        "import numpy as np, pathlib, resource, signal; from paddledistill import files\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))\n"
+        "try: files.write_array(pathlib.Path('a.npy'), np.zeros(10_000))\n"
+        "except OSError as error: print(error.errno)\n"
+        "files.write_array(pathlib.Path('b.npy'), np.arange(3))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == errno.EFBIG
+    assert [path.name for path in tmp_path.iterdir()] == ["b.npy"]
+    assert np.load(tmp_path / "b.npy").tolist() == [0, 1, 2]
 
 
 def test_a_failed_directory_leaves_the_old_one(tmp_path: Path) -> None:

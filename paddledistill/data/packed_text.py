@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -74,7 +75,7 @@ def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequen
         waiting: dict[str, list[str]] = {name: [] for name in streams}
 
         def write(name: str) -> None:
-            to_stream(waiting[name], tokenizer.ids).tofile(streams[name])
+            streams[name].write(to_stream(waiting[name], tokenizer.ids).data)
             waiting[name].clear()
 
         for number, paragraphs in enumerate(read_articles(corpus)):
@@ -90,11 +91,10 @@ def _pack(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Sequen
             write(name)
             stream.close()
             path = partial / f"{name}.ids"
-            count = path.stat().st_size // 4
-            array = np.lib.format.open_memmap(partial / f"{name}.npy", "w+", np.int32, (count,))
-            if count:
-                array[:] = np.memmap(path, np.int32, "r")
-            array.flush()
+            about = {"descr": "<i4", "fortran_order": False, "shape": (path.stat().st_size // 4,)}
+            with path.open("rb") as ids, path.with_suffix(".npy").open("wb") as array:
+                np.lib.format.write_array_header_1_0(array, about)
+                shutil.copyfileobj(ids, array)  # not through a map: where the disk is full that ends the process
             path.unlink()
         if number == 0:
             raise UserError(

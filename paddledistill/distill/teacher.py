@@ -20,7 +20,7 @@ from paddledistill.data.datasets import Dataset, Encoded
 from paddledistill.distill.layer_maps import Asked
 from paddledistill.distill.objectives import TEACHER_LOGITS, Targets
 from paddledistill.errors import UserError
-from paddledistill.files import atomic_file
+from paddledistill.files import write_array
 from paddledistill.journal import Journal
 from paddledistill.models.base import UNKNOWN_TASK, Batch, Classifier
 from paddledistill.models.encoder import EncoderClassifier, EncoderModel
@@ -165,11 +165,10 @@ def _store_logits(teacher: Classifier, dataset: Dataset, rows: np.ndarray, journ
         )
         if not parallel.is_main():
             return
-        with atomic_file(path) as unfinished:
-            stored = np.lib.format.open_memmap(unfinished, "w+", np.float32, (len(rows), teacher.info.num_outputs))
-            for part, logits in zip(parts.values(), found, strict=True):
-                stored[np.concatenate(part)] = logits
-            stored.flush()
+        stored = np.empty((len(rows), teacher.info.num_outputs), np.float32)
+        for part, logits in zip(parts.values(), found, strict=True):
+            stored[np.concatenate(part)] = logits
+        write_array(path, stored)
         journal.remove()
 
 

@@ -6,6 +6,7 @@ import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -143,6 +144,16 @@ def test_a_task_of_glue(server: Server, glue_server: Callable[[str, dict[str, st
     assert reading.load_split(TASKS["sst-2"], "dev") == [Example("of dev", None, 1)]
     assert reading.load_split(TASKS["sst-2"], "train") == [Example("of train", None, 1)]
     assert server.asked == [None, "bytes=50-"]
+
+
+def test_processes_download_one_after_another(
+    server: Server, glue_server: Callable[[str, dict[str, str]], None], tmp_path: Path
+) -> None:
+    glue_server("sst-2", {f"SST-2/{split}.tsv": f"sentence\tlabel\nof {split}\t1\n" for split in TASKS["sst-2"].files})
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: reading.load_split(TASKS["sst-2"], "dev"), range(4)))
+    assert found == [[Example("of dev", None, 1)]] * 4
+    assert server.asked == [None]
 
 
 def test_both_dev_sets_of_mnli_after_a_download(glue_server: Callable[[str, dict[str, str]], None]) -> None:
