@@ -20,7 +20,10 @@ from paddledistill.errors import UserError
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_NOT_ALLOWED = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR),
+    *(errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,9 +81,17 @@ def step_limit(text: str) -> int:
 
 def directory(text: str) -> str:
     """The path of a directory that may not be there yet, for ``type=``."""
-    if not text:
-        raise argparse.ArgumentTypeError("must be the path of a directory, got ''")
+    if not text or Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"must be the path of a directory, got {text!r}")
     return text
+
+
+def new_file(text: str) -> Path:
+    """The path of a file that may not be there yet, for ``type=``."""
+    path = Path(text)
+    if not text or path.is_dir() or any(parent.is_file() for parent in path.parents):
+        raise argparse.ArgumentTypeError(f"must be the path of a file, got {text!r}")
+    return path
 
 
 def _number(kind: Callable[[str], Any], text: str, fits: Callable[[Any], bool], wanted: str) -> Any:

@@ -319,7 +319,7 @@ def add_study_flags(
         )
     parser.add_argument("--output_dir", type=Path, default=Path(output_dir), help="where the runs go")
     parser.add_argument(
-        "--results", type=Path, help="also write the rows there; those of other tasks and systems are kept"
+        "--results", type=cli.new_file, help="also write the rows there; those of other tasks and systems are kept"
     )
     parser.add_argument(
         "--jobs",

@@ -43,7 +43,7 @@ def build_parser() -> cli.Parser:
     """Flags of the command."""
     parser = _Parser(
         "Answer with a trained model, for sentences given as arguments, in a file, or on standard input.",
-        epilog='example: python -m paddledistill.predict runs/demo/teacher "a gorgeous, witty, seductive movie"',
+        epilog='example: python -m paddledistill.predict runs/demo/seed-1/tinybert "a gorgeous, witty, seductive movie"',
     )
     parser.prog = "python -m paddledistill.predict"
     parser.add_argument("directory", help="best_model directory or run directory")
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"--text_b has {len(args.text_b)} texts for {len(args.text)} sentences: pairs need as many")
     if not Path(args.directory).is_dir():
         raise UserError(f"no directory {args.directory}: give a best_model directory or a run directory")
-    if args.file and str(args.file) != "-" and not args.file.is_file():
+    if args.file and str(args.file) != "-" and (not args.file.exists() or args.file.is_dir()):
         raise UserError(f"no file {args.file}: give a text file with a sentence a line, or - for standard input")
 
     from paddledistill import models, runtime
@@ -83,11 +83,14 @@ def main(args: argparse.Namespace) -> None:
     model = models.load(args.directory)
     if args.max_seq_length and isinstance(model, models.EncoderModel):
         models.check_length(model, args.directory, args.max_seq_length, model.is_pair)
-    texts = from_arguments(args.text, args.text_b, model.is_pair) if args.text else from_lines(args.file, model.is_pair)
     show = as_json if args.json else as_line
     interactive = not args.text and (args.file is None or str(args.file) == "-") and sys.stdin.isatty()
     if interactive:
         print("a sentence a line; Ctrl-D ends", file=sys.stderr)
+    is_pair = model.is_pair
+    texts = (
+        from_arguments(args.text, args.text_b, is_pair) if args.text else from_lines(args.file, is_pair, interactive)
+    )
     chunk = 1 if interactive else _BATCHES_A_CHUNK * args.batch_size
     for text, numbers in answer(
         model, texts, batch_size=args.batch_size, max_seq_length=args.max_seq_length, chunk=chunk
@@ -112,12 +115,21 @@ def answer(
     from paddledistill.tasks import Example
     from paddledistill.training.evaluation import predict
 
-    remaining = iter(texts)
-    while members := list(itertools.islice(remaining, chunk)):
+    remaining, fault = iter(texts), None
+    while not fault:
+        members: list[Text] = []
+        try:
+            members.extend(itertools.islice(remaining, chunk))
+        except UserError as error:  # after what came before it has been answered
+            fault = error
+        if not members:
+            break
         dataset = model.encode([Example(text.text_a, text.text_b, None) for text in members], max_seq_length)
         logits = predict(model, dataset, batch_size)
         numbers = logits if model.labels is None else softmax(logits, axis=1)
         yield from zip(members, numbers.tolist(), strict=True)
+    if fault:
+        raise fault
 
 
 def from_arguments(texts: Sequence[str], second: Sequence[str] | None, is_pair: bool) -> Iterator[Text]:
@@ -130,9 +142,10 @@ def from_arguments(texts: Sequence[str], second: Sequence[str] | None, is_pair: 
         yield _text(columns, is_pair, f"text {number}")
 
 
-def from_lines(path: Path | None, is_pair: bool) -> Iterator[Text]:
+def from_lines(path: Path | None, is_pair: bool, goes_on: bool = False) -> Iterator[Text]:
     """Sentences of a file, a line each; None or ``-`` reads standard input. The end of a line may be LF or CRLF.
 
+    :param goes_on: tell what is wrong with a line, and read the next one.
     :raises UserError: as ``from_arguments``, and for bytes that are not UTF-8; the message names file and line.
     """
     is_stdin = path is None or str(path) == "-"
@@ -143,7 +156,14 @@ def from_lines(path: Path | None, is_pair: bool) -> Iterator[Text]:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
                 raise UserError(f"{name}:{number}: not UTF-8 text: save the file as UTF-8") from None
-            yield _text(text.split("\t"), is_pair, f"{name}:{number}")
+            try:
+                found = _text(text.split("\t"), is_pair, f"{name}:{number}")
+            except UserError as error:
+                if not goes_on:
+                    raise
+                print(error, file=sys.stderr)
+                continue
+            yield found
 
 
 def as_line(text: Text, numbers: Sequence[float], labels: Sequence[str] | None) -> str:

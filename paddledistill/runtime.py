@@ -169,11 +169,17 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": _threads(),
-        "threads": int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0]) or _threads(),
+        "threads": threads() or _threads(),
         "memory_gb": _memory_gb(),
         "os": platform.platform(),
         "gpu": ", ".join(gpus()) or None,
     }
+
+
+def threads() -> int:
+    """How many threads a process computes with, by ``OMP_NUM_THREADS``; 0 where it does not say."""
+    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(said) if said.isdigit() else 0
 
 
 def typed_command() -> str:

@@ -22,6 +22,7 @@ def leave(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
         parser.add_argument("--layers", type=cli.int_list, help="layers")
         parser.add_argument("--steps", type=cli.step_limit, help="steps")
         parser.add_argument("--target", type=cli.directory, help="where to")
+        parser.add_argument("--file", type=cli.new_file, help="where to")
         if can_resume:
             parser.add_argument("--resume", action="store_true", help="go on")
         with pytest.raises(SystemExit) as left:
@@ -52,6 +53,8 @@ def test_done(leave: Callable[..., tuple[int, str]]) -> None:
         (PermissionError(errno.EACCES, "Permission denied", "/d"), 2, "/d: Permission denied: choose"),
         (OSError(errno.EROFS, "Read-only file system", "/d"), 2, "/d: Read-only file system"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "f/d"), 2, "f/d: Not a directory"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "d"), 2, "d: Is a directory: choose another path"),
+        (FileExistsError(errno.EEXIST, "File exists", "f"), 2, "f: File exists: choose another path"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
     ],
 )
@@ -98,6 +101,9 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
         (["--steps", "0"], "must be -1 or a whole number of at least 1, got '0'"),
         (["--steps", "-2"], "must be -1 or a whole number of at least 1, got '-2'"),
         (["--target", ""], "must be the path of a directory, got ''"),
+        (["--target", __file__], "must be the path of a directory, got "),
+        (["--file", "/"], "must be the path of a file, got '/'"),
+        (["--file", f"{__file__}/a.json"], "must be the path of a file, got "),
         (["--nothing"], "unrecognized arguments: --nothing"),
     ],
 )

@@ -1,6 +1,9 @@
 """``python -m paddledistill.predict`` as a user runs it, and its parts."""
 
 import json
+import os
+import sys
+import threading
 import time
 
 import numpy as np
@@ -142,8 +145,6 @@ def test_bad_input_is_one_line_and_exit_code_2(single, ask, tmp_path):
         ([tmp_path / "nowhere", "a"], "nowhere: give a best_model directory"),
         ([tmp_path, "a"], "not a model directory"),
         ([broken, "a"], "model_state.pdparams is damaged"),
-        ([single, "--file", empty_line], "lines.txt:2 is empty"),
-        ([single, "--file", bytes_], "bytes.txt:2: not UTF-8"),
         ([single, "--file", tmp_path / "no.txt"], "no file"),
         ([single, "a", "--file", empty_line], "not both"),
         ([single, "a", "--max_seq_length", "2"], "--max_seq_length 2 leaves no room for text: choose at least 3"),
@@ -155,6 +156,35 @@ def test_bad_input_is_one_line_and_exit_code_2(single, ask, tmp_path):
         assert words in error, args
         assert len(error.splitlines()) == 1, error
         assert output == "", args
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a good film\n\nfunny\n", "lines.txt:2 is empty"), (b"a good film\n\xff\xfe\n", "lines.txt:2: not UTF-8")],
+)
+def test_what_comes_before_a_faulty_line_is_answered(single, ask, tmp_path, content, message):
+    (tmp_path / "lines.txt").write_bytes(content)
+    code, output, error = ask(single, "--file", tmp_path / "lines.txt")
+    assert code == 2
+    assert [line.split("\t")[-1] for line in output.splitlines()] == ["a good film"]
+    assert message in error and len(error.splitlines()) == 1
+
+
+def test_in_a_session_a_faulty_line_is_told_and_the_next_one_read(tmp_path, capsys):
+    (tmp_path / "typed.txt").write_bytes(b"a good film\n\nfunny\n")
+    texts = list(predict.from_lines(tmp_path / "typed.txt", is_pair=False, goes_on=True))
+    assert [text.text_a for text in texts] == ["a good film", "funny"]
+    assert "typed.txt:2 is empty" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes")
+def test_a_pipe_is_a_file(single, ask, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_text("a good film\n"))
+    writer.start()
+    code, output, _ = ask(single, "--file", tmp_path / "pipe")
+    writer.join()
+    assert (code, output.count("a good film")) == (0, 1)
 
 
 @pytest.mark.parametrize(

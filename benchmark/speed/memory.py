@@ -38,7 +38,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument("--rows", type=cli.positive_int, default=1_400_000, help="rows of text")
     parser.add_argument("--steps", type=cli.positive_int, default=400, help="steps to run")
     parser.add_argument("--work_dir", type=Path, default=Path("runs/memory"), help="where text and run go")
-    parser.add_argument("--results", type=Path, help="also put the row into this file of benchmark/speed/speed.py")
+    parser.add_argument(
+        "--results", type=cli.new_file, help="also put the row into this file of benchmark/speed/speed.py"
+    )
     return parser
 
 

@@ -523,7 +523,7 @@ def build_parser() -> cli.Parser:
     how.add_argument(
         "--torch_python", type=Path, default=Path(".venv-torch/bin/python"), help="Python that has PyTorch"
     )
-    how.add_argument("--results", type=Path, help="also write the rows there; rows of other claims are kept")
+    how.add_argument("--results", type=cli.new_file, help="also write the rows there; rows of other claims are kept")
     return parser
 
 

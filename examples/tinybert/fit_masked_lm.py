@@ -48,7 +48,7 @@ def build_parser() -> cli.Parser:
     flags.add_run_flags(parser, seed=42)
     result = parser.add_argument_group("result")
     result.add_argument("--weights", help="where to put the update at the end (a .npz of float16)")
-    result.add_argument("--results", help="where to put the figures at the end (a .json)")
+    result.add_argument("--results", type=cli.new_file, help="where to put the figures at the end (a .json)")
     return parser
 
 

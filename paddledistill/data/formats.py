@@ -8,6 +8,7 @@ holds that no one reads may be anything, or missing in other lines.
 import csv
 import io
 import json
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -66,6 +67,7 @@ class _Tabs:
 
 class _Commas:
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
+        csv.field_size_limit(sys.maxsize)
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found: list[tuple[int, list[str]]] = []
         try:
@@ -91,6 +93,8 @@ class _Commas:
 class _JsonLines:
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+        if not lines:
+            raise UserError(f"{path}: holds no rows")
         header = list(self._object(lines[0][1], path, lines[0][0]))
         return Rows(header, len(lines), self._rows(lines, header, path, wanted))
 
@@ -126,6 +130,13 @@ class _JsonLines:
 def _cell(value: object, path: Path, number: int, name: str, is_wanted: bool) -> str:
     """A value as text: numbers and true, false as JSON writes them, null as nothing, and so all that is not wanted."""
     if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            half = value[error.start]
+            raise UserError(
+                f"{path}:{number}: {name!r} holds {half!a}, half a character: correct or drop the row"
+            ) from None
         return value
     if value is None:
         return ""

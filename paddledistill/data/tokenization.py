@@ -163,6 +163,8 @@ class Tokenizer:
                 config = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"{directory / CONFIG_FILE} is not JSON ({error}): restore it") from None
+            if not isinstance(config, dict):
+                raise UserError(f"{directory / CONFIG_FILE} holds no JSON object: restore it")
         lowercase = bool(config.get("do_lower_case", True))
         # None means "as do_lower_case says"; a model that deviates would get other ids than it was trained with.
         if config.get("strip_accents") not in (None, lowercase) or config.get("tokenize_chinese_chars") is False:

@@ -156,7 +156,7 @@ def _open(path: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0").split(",")[0])  # 0: all cores
+    options.intra_op_num_threads = runtime.threads()  # 0: all cores
     options.log_severity_level = 3
     # Threads that wait by spinning take the cores from Paddle's, between one batch of a teacher and the next.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -87,6 +87,12 @@ def test_other_keys_of_json_lines_hold_anything(tmp_path: Path) -> None:
         (".csv", "text,mood\nfine,\n", r"train\.csv:2: the label is empty"),
         (".jsonl", '{"text": null, "mood": "sad"}\n', r"train\.jsonl:2?1?: the text in column 'text' is empty"),
         (".jsonl", "\n", r"train\.jsonl: is empty"),
+        (".jsonl", "  \n \n", r"train\.jsonl: holds no rows"),
+        (
+            ".jsonl",
+            '{"text": "cut \\ud83d", "mood": "sad"}\n',
+            r"train\.jsonl:1: 'text' holds '\\ud83d', half a character",
+        ),
     ],
 )
 def test_faults_name_file_and_line(kind: str, content: str, message: str, tmp_path: Path) -> None:

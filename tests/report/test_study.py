@@ -39,22 +39,24 @@ def test_task_by_task_with_the_seeds_of_each(jobs: int) -> None:
 
 
 def test_rows_of_a_system_replace_those_that_it_had(
-    tmp_path: Path, make_row, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_row, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "results.json"
-    first = study.Results(path, "make it", encoder="x")
+    monkeypatch.setattr("sys.argv", ["figures.py", "--jobs", "1"])
+    first = study.Results(path, encoder="x")
     first.put([make_row(), make_row(80.0, system="small"), make_row(70.0, system="theirs", role="published")])
     first.put([make_row(60.0, task="rte")])
-    again = study.Results(path, "make it again", encoder="y")
+    monkeypatch.setattr("sys.argv", ["figures.py", "--jobs", "2"])
+    again = study.Results(path, encoder="y")
     again.put([make_row(90.0)])
     content = json.loads(path.read_text())
     assert [(row["task"], row["system"], row["mean"]) for row in content["rows"]] == [
         ("rte", "teacher", 60.0), ("sst-2", "teacher", 90.0), ("sst-2", "small", 80.0), ("sst-2", "theirs", 70.0),
     ]  # fmt: skip
-    assert (content["command"], content["encoder"]) == ("make it again", "x")
+    assert (content["command"], content["encoder"]) == ("python figures.py --jobs 2", "x")
     assert {"machine", "versions", "date"} <= set(content)
     assert "90.0" in capsys.readouterr().out
-    study.Results(None, "nothing is written").put([make_row(task="rte")])
+    study.Results(None).put([make_row(task="rte")])
 
 
 def test_rows_over_seeds_with_published_ones(systems, splits, task, tmp_path: Path) -> None:
