@@ -86,9 +86,8 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
 
     study.check_folders(args.tasks, args.data_dir)
-    command = "python benchmark/glue/figures.py --data_dir glue --results docs/results/glue.json"
     results = study.Results(
-        args.results, command, encoder=args.model_name_or_path, settings={}, note=NOTES.get(args.model_name_or_path)
+        args.results, encoder=args.model_name_or_path, settings={}, note=NOTES.get(args.model_name_or_path)
     )
 
     tried = scores(args)

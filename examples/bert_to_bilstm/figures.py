@@ -76,8 +76,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
 
     study.check_folders(args.tasks, args.data_dir)
-    command = "python examples/bert_to_bilstm/figures.py --data_dir glue --results docs/results/bilstm.json"
-    results, teachers = study.Results(args.results, command, note=NOTE), study.Teachers(args.settings, args.teachers)
+    results, teachers = study.Results(args.results, note=NOTE), study.Teachers(args.settings, args.teachers)
     for name in args.tasks:
         if STUDIES[name].copies is not None:
             teachers.run(name, 1)  # missing ones are told of before anything slow

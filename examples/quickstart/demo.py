@@ -22,6 +22,7 @@ from paddledistill.files import write_json
 logger = logging.getLogger("demo")
 
 TASK = "movie-reviews"
+NOTE = "The distilled TinyBERT also read the augmented text, whose making is not part of its minutes."
 ENCODER = "--model_name_or_path minilm-l6"
 STUDENT = f"{ENCODER} --init_from_layers 1,3,5 --dropout 0"
 
@@ -103,7 +104,9 @@ def build_parser() -> cli.Parser:
     parser.add_argument(
         "--teacher_dir", type=Path, help="where teachers go (default: pretrained_models/movie-reviews, or ...-full)"
     )
-    parser.add_argument("--results", type=Path, help="also write the rows to this file, such as docs/results/demo.json")
+    parser.add_argument(
+        "--results", type=cli.new_file, help="also write the rows to this file, such as docs/results/demo.json"
+    )
     return parser
 
 
@@ -200,11 +203,11 @@ def report(places: Sequence[Places], output: Path, args: argparse.Namespace, siz
         about=runtime.provenance(f"make demo SIZE={args.size} SEEDS={','.join(map(str, args.seeds))}"),
         try_it=try_it,
         seconds=seconds,
-        notes=["The distilled TinyBERT also read the augmented text, whose making is not part of its minutes."],
+        notes=[NOTE],
     )
     data, page = document.write(content, output)
     if args.results:
-        write_json(args.results, document.published(content))
+        write_json(args.results, {**document.published(content), "note": NOTE})
     print(f"\ntrained on {content['sizes']['train']:,} of {train:,} sentences, tested on {content['sizes']['test']:,}")
     print(f"{table.text_table(content['rows'])}\n\nreport: {page} (open it in a browser), {data}\ntry it: {try_it}")
 

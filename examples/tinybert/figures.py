@@ -101,8 +101,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
 
     study.check_folders(args.tasks, args.data_dir)
-    command = "python examples/tinybert/figures.py --data_dir glue --corpus enwiki_sample.txt --results docs/results/tinybert.json"
-    results, teachers = study.Results(args.results, command), study.Teachers(args.settings, args.teachers)
+    results, teachers = study.Results(args.results), study.Teachers(args.settings, args.teachers)
     for name in args.tasks:
         teachers.run(name, 1)  # missing ones are told of before anything slow
     augmented = [name for name in args.tasks if STUDIES[name].draws and ABLATION_STUDENT in args.students]

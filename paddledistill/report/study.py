@@ -93,11 +93,11 @@ def measure(
 class Results:
     """A file of results: rows of a system replace those that it had, all others stay. Every change is written and printed."""
 
-    def __init__(self, path: Path | None, command: str, **more: Any) -> None:
-        """:param path: None writes nothing. :param command: what makes the file. :param more: further facts of a new file's head."""
+    def __init__(self, path: Path | None, **more: Any) -> None:
+        """:param path: None writes nothing. :param more: further facts of a new file's head."""
         self._path = path
         old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
-        about = runtime.provenance(command)
+        about = runtime.provenance()
         self.content: dict[str, Any] = {**about, **more, **old, **about}
 
     def put(self, rows: Sequence[Row]) -> None:
