@@ -42,7 +42,18 @@ def _tag_chinese(sentences: Sequence[Sequence[str]]) -> list[list[str]]:
 
     words = jieba.posseg.dt
     words.initialize()
-    return [[words.word_tag_tab.get(word, "x") for word in sentence] for sentence in sentences]
+    known = words.word_tag_tab
+    return [[known.get(word) or _tag_of_unknown_chinese(word) for word in sentence] for sentence in sentences]
+
+
+@cache
+def _tag_of_unknown_chinese(word: str) -> str:
+    """That of its last part: a number, Latin letters, a word of several; ``x`` for punctuation alone, which replaces no word."""
+    import jieba.posseg
+
+    if not any(map(str.isalnum, word)):
+        return "x"
+    return str(list(jieba.posseg.cut(word))[-1].flag)
 
 
 @cache

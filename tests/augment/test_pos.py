@@ -82,7 +82,12 @@ def test_english_by_the_embedded_weights() -> None:
 
 def test_chinese_by_jieba() -> None:
     (tags,) = tagging.tagger("zh")([["酒店", "很", "漂亮", "没有的词"]])
-    assert tags == ["n", "zg", "a", "x"]
+    assert tags == ["n", "zg", "a", "n"]
+
+
+def test_chinese_words_and_numbers_are_no_punctuation() -> None:
+    (tags,) = tagging.tagger("zh")([["wifi", "2013", "3.5", "，", "……", "~"]])
+    assert tags == ["eng", "m", "m", "x", "x", "x"]
 
 
 def test_a_file_that_asks_for_more_than_sets() -> None:
