@@ -228,14 +228,14 @@ def add_bilstm_flags(parser: argparse.ArgumentParser, *, batch_size: int = 64) -
     start = student.add_mutually_exclusive_group()
     start.add_argument(
         "--embedding_name",
-        help="start embeddings from a file of word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv, best with --min_count; or "
-        "from the wordpieces of an encoder, by directory or name: principal components of its embeddings",
+        help="start embeddings from word vectors: GloVe text (.gz too), word2vec .bin, gensim .kv, or PaddleNLP's by name, best with "
+        "--min_count; or from the wordpieces of an encoder, by directory or name: principal components of its embeddings",
     )
     start.add_argument(
         "--init_from_ckpt",
         type=cli.weights_file,
-        help="weights to start from: a .pdparams file, whose ending may be left out; give --vocab_path with its vocabulary. The .pdopt "
-        "that a run of ours has beside it starts the optimizer, too",
+        help="weights to start from: a .pdparams file, whose ending may be left out; give --vocab_path with its vocabulary. A .pdopt "
+        "beside it starts the optimizer, too",
     )
     training = add_optimization_flags(
         parser,

@@ -14,6 +14,8 @@ from paddledistill import cli, flags
 
 logger = logging.getLogger("distill")
 
+COPIES = 20  # of each sentence, as in the paper and in PaddleNLP's example
+
 
 def build_parser() -> cli.Parser:
     """Flags and defaults of PaddleNLP's distill_lstm/bert_distill.py, and ours."""
@@ -26,7 +28,7 @@ def build_parser() -> cli.Parser:
         "--teacher_dir",
         "--teacher_path",
         dest="teacher_dir",
-        type=lambda text: str(Path(text).parent) if text.endswith(".pdparams") else text,
+        type=lambda text: str(Path(text).parent if text.endswith(".pdparams") and not Path(text).is_dir() else text),
         required=True,
         help="best_model directory or run directory of run_glue.py, or the .pdparams file in one",
     )
@@ -41,7 +43,11 @@ def build_parser() -> cli.Parser:
     )
     teacher.add_argument("--T", type=cli.positive_float, default=1.0, help="temperature of the soft cross-entropy")
     augmentation = parser.add_argument_group("augmentation")
-    augmentation.add_argument("--n_iter", type=cli.non_negative_int, default=20, help="copies drawn of each sentence")
+    augmentation.add_argument(
+        "--n_iter",
+        type=cli.non_negative_int,
+        help=f"copies drawn of each sentence (default: {COPIES}; with --use_aug, whose rows are copies already, 0)",
+    )
     augmentation.add_argument(
         "--p_mask", type=cli.probability, default=0.1, help="probability that a wordpiece becomes [MASK] in a copy"
     )
@@ -93,6 +99,10 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
     if args.unlabelled and not args.unlabelled.exists():
         raise UserError(f"no text {args.unlabelled}: give --unlabelled a sentence a line (pairs: apart by a tab)")
+    if args.T != 1 and args.logits_loss != "soft":
+        raise UserError(f"--T {args.T:g} softens cross-entropy: give --logits_loss soft, or leave it out")
+    if args.n_iter is None:
+        args.n_iter = 0 if args.use_aug else COPIES
     flags.each_seed(args, distil)
 
 
@@ -106,7 +116,6 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.distill import objectives
     from paddledistill.distill.teacher import load_teacher, with_logits
     from paddledistill.files import digest
-    from paddledistill.models import word_embeddings
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
@@ -124,8 +133,7 @@ def distil(args: argparse.Namespace) -> None:
     inputs["data"], texts = digest_examples(examples, *dev.values()), texts_of(examples)
     tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
     inputs["vocabulary"] = tokenizer.key
-    if args.embedding_name:
-        inputs["embeddings"] = word_embeddings.identify(args.embedding_name)
+    inputs |= models.identify_start(args.init_from_ckpt, args.embedding_name)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:

@@ -17,6 +17,12 @@ def build_parser() -> cli.Parser:
         epilog="example: small.py --task_name movie-reviews --max_epoch 10 --dropout_prob 0.4 --output_dir runs/bilstm",
     )
     flags.add_bilstm_flags(parser)
+    kept = parser.add_argument_group(
+        "kept for the original recipes, whose scripts share their flags; these are of distill.py"
+    )
+    for name in ("--n_iter", "--alpha", "--teacher_dir"):
+        kept.add_argument(name, help=argparse.SUPPRESS)
+    kept.add_argument("--whole_word_mask", action="store_true", help=argparse.SUPPRESS)
     flags.add_run_flags(parser, seed=2021, logging_flag="--log_freq", logging_steps=10)
     flags.add_seeds_flag(parser)
     return parser
@@ -32,7 +38,6 @@ def train(args: argparse.Namespace) -> None:
     from paddledistill import models, runtime
     from paddledistill.data.reading import digest_examples, load_dev_sets, load_training, texts_of
     from paddledistill.distill import objectives
-    from paddledistill.models import word_embeddings
     from paddledistill.report.conclusion import conclude
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
@@ -47,8 +52,7 @@ def train(args: argparse.Namespace) -> None:
     texts = texts_of(examples)
     tokenizer = models.student_tokenizer(texts, args.model_name, args.vocab_path, args.min_count, task.language)
     inputs = {"data": digest_examples(examples, *dev.values()), "vocabulary": tokenizer.key}
-    if args.embedding_name:
-        inputs["embeddings"] = word_embeddings.identify(args.embedding_name)
+    inputs |= models.identify_start(args.init_from_ckpt, args.embedding_name)
 
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:

@@ -4,6 +4,7 @@ import gzip
 import logging
 import mmap
 import warnings
+import zipfile
 import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def read(path: Path, wanted: Collection[str] | None = None) -> KeyedVectors:
     """Read vectors: in GloVe's or word2vec's text format, a word and its numbers on each line; in word2vec's binary format (``.bin``);
-    or as gensim saved its ``KeyedVectors`` (``.kv``).
+    as gensim saved its ``KeyedVectors`` (``.kv``); or as PaddleNLP has them (``.npz``).
 
     A text file may be gzipped (``.gz``) and of any length; a first line with the counts (word2vec) is skipped. A word may hold
     spaces, as some of GloVe's do; of a repeated word the first vector counts.
@@ -38,6 +39,10 @@ def read(path: Path, wanted: Collection[str] | None = None) -> KeyedVectors:
         raise UserError(
             f"word vectors {path} not found: give a GloVe text file such as glove.6B.300d.txt, or leave the flag out"
         )
+    if path.name.endswith(".bin.gz"):
+        raise UserError(f"{path} is packed: gunzip it first, so that words can be read without all others")
+    if path.suffix == ".npz":
+        return _read_npz(path, wanted)
     if path.suffix in (".bin", ".kv"):
         return _read_by_gensim(path, wanted)
     dimensions = 0
@@ -103,6 +108,37 @@ def _read_binary(path: Path, wanted: Collection[str]) -> KeyedVectors:
     vectors = KeyedVectors(vector_size=dimensions, count=0)
     vectors.add_vectors(list(kept), np.frombuffer(b"".join(kept.values()), "<f4").reshape(-1, dimensions))
     return vectors
+
+
+def _read_npz(path: Path, wanted: Collection[str] | None) -> KeyedVectors:
+    """PaddleNLP's archives of an array ``vocab`` and an array ``embedding``, [words, dimensions], read some rows at a time."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("vocab.npy") as stream:
+            vocab = np.lib.format.read_array(stream).tolist()
+        numbers = {word: number for number, word in enumerate(vocab) if wanted is None or word in wanted}
+        with zipfile.ZipFile(path) as archive, archive.open("embedding.npy") as stream:
+            rows = _rows(stream, np.array(list(numbers.values()), np.int64))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"word vectors {path} cannot be read ({type(error).__name__}: {error}): get it again") from None
+    vectors = KeyedVectors(vector_size=rows.shape[1], count=0)
+    vectors.add_vectors(list(numbers), rows)
+    logger.info("word vectors: %s words of %d dimensions from %s", f"{len(vectors):,}", vectors.vector_size, path)
+    return vectors
+
+
+def _rows(stream: IO[bytes], numbers: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Some rows, ascending, of a stored array that is not to be in memory as a whole."""
+    np.lib.format.read_magic(stream)
+    (count, width), by_columns, kind = np.lib.format.read_array_header_1_0(stream)
+    if by_columns:
+        raise ValueError("its numbers are stored by columns")
+    found = np.empty((len(numbers), width), np.float32)
+    for first in range(0, count, _LINES_AT_ONCE):
+        size = min(_LINES_AT_ONCE, count - first)
+        block = np.frombuffer(stream.read(size * width * kind.itemsize), kind).reshape(size, width)
+        start, end = np.searchsorted(numbers, (first, first + size))
+        found[start:end] = block[numbers[start:end] - first]
+    return found
 
 
 def train(sentences: Iterable[Sequence[str]], seed: int) -> KeyedVectors:

@@ -73,7 +73,7 @@ def soft_cross_entropy(student: paddle.Tensor, teacher: paddle.Tensor, temperatu
 
 
 def logits_mse(student: paddle.Tensor, teacher: paddle.Tensor) -> paddle.Tensor:
-    """Mean squared error of logits (1903.12136, equation 5); also the loss of a score."""
+    """Mean squared error of logits (1903.12136, section 3.2); also the loss of a score."""
     return F.mse_loss(_float32(student), _float32(teacher).detach())
 
 

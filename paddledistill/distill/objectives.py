@@ -199,7 +199,7 @@ def prediction(
     """The teacher's stored logits, and the labels beside them or in their place.
 
     With a ``temperature`` the term of the logits is ``soft``, soft cross-entropy (TinyBERT's second stage); without one ``logits``,
-    their squared error (arXiv 1903.12136, equation 6); for a score it is ``score``, a squared error always.
+    their squared error (arXiv 1903.12136, section 3.2); for a score it is ``score``, a squared error always.
 
     :param weight: of that term. :param label_weight: of ``supervised``, the loss on the labels. One of them is above 0.
     """

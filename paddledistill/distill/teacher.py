@@ -114,7 +114,7 @@ def teacher_logits(
     :param dataset: as the teacher encodes it. :param rows: those that are needed, ascending; None for all of them.
     """
     # The outputs of another tool's classifier come in the order of the task's labels, which its files do not tell.
-    order = f"{teacher.labels} " if teacher.info.name == "unknown" else ""
+    order = f"{teacher.labels} " if teacher.info.name == UNKNOWN_TASK else ""
     path = _stored(f"{teacher_digest} {order}{dataset.key}")
     rows = np.arange(len(dataset)) if rows is None else rows
     if len(rows) < len(dataset):

@@ -1,8 +1,9 @@
 """What every classifier offers to the loop, the evaluation, the report and the server, whatever is inside."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import paddle
 from paddle import nn
@@ -83,7 +84,7 @@ class Classifier(nn.Layer):
 
     @property
     def max_seq_length(self) -> int:
-        """Length that the model was trained at, in wordpieces."""
+        """Length that the model was trained at, in tokens."""
         return self.info.max_seq_length
 
     @property
@@ -98,6 +99,10 @@ class Classifier(nn.Layer):
     def forward(self, batch: Batch) -> paddle.Tensor:
         """From a collated batch to logits of shape [batch, labels]."""
         raise NotImplementedError
+
+    def renamed(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """What another project calls its tensors under the names that they have here; all else stays."""
+        return dict(state)
 
     def save(self, directory: Path) -> None:
         """Write all that :func:`paddledistill.models.load` needs into ``directory``, which exists."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -10,13 +11,13 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from paddledistill.data.datasets import BilstmDataset, encode_for_bilstm
-from paddledistill.data.tokenization import SPECIAL_TOKENS, Tokenizer, read_vocab
+from paddledistill.data.tokenization import CONFIG_FILE, SPECIAL_TOKENS, VOCABULARY_FILE, Tokenizer, read_vocab
 from paddledistill.errors import UserError
-from paddledistill.files import write_json
+from paddledistill.files import digest, write_json
+from paddledistill.models import word_embeddings
 from paddledistill.models.base import Batch, Classifier, TaskInfo
 from paddledistill.models.encoder import download_tokenizer, find_pretrained
-from paddledistill.models.weights import PADDLE_WEIGHTS, State, fill, read_config, read_file, read_state
-from paddledistill.models.word_embeddings import pretrained
+from paddledistill.models.weights import PADDLE_WEIGHTS, State, check_file, fill, read_config, read_file, read_state
 from paddledistill.tasks import Example
 
 MODEL_TYPE = "bilstm"
@@ -120,6 +121,12 @@ class BiLSTM(Classifier):
         weights = F.softmax(self.attention(F.tanh(states)) + outside, axis=1)
         return (weights * states).sum(axis=1)
 
+    def renamed(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Of PaddleNLP's example. It has a layer for single sentences and one for pairs, whichever the task is."""
+        names = {"embedder": "embedding", "fc_1" if self.is_pair else "fc": "dense", "output_layer": "classifier"}
+        parts = {name: name.split(".", 1) for name in state}
+        return {".".join([names.get(layer, layer), *rest]): state[name] for name, (layer, *rest) in parts.items()}
+
     def save(self, directory: Path, quantized: bool = False) -> None:
         """Write configuration, weights and vocabulary.
 
@@ -155,6 +162,20 @@ def _full(state: State) -> State:
     return whole if scales is None else {**whole, _TABLE: whole[_TABLE] * scales}
 
 
+def identify_start(checkpoint: Path | None, embeddings: str | None) -> dict[str, str]:
+    """What tells one start of a student from another, see :func:`new_bilstm`: digests by name, none for new weights.
+
+    :raises UserError: if there is no such file.
+    """
+    found = {}
+    if checkpoint:
+        check_file(checkpoint)
+        found["weights"] = digest(checkpoint)
+    if embeddings:
+        found["embeddings"] = word_embeddings.identify(embeddings)
+    return found
+
+
 def new_bilstm(
     config: BiLSTMConfig,
     tokenizer: Tokenizer,
@@ -170,22 +191,15 @@ def new_bilstm(
     """
     model = BiLSTM(config, tokenizer, info)
     if checkpoint:
-        state = _full(_renamed(read_file(checkpoint), info.is_pair))
+        state = _full(model.renamed(read_file(checkpoint)))
         _fit_table(state, model, checkpoint)
         fill(model, state, checkpoint)
     if embeddings:
-        known, vectors = pretrained(embeddings, tokenizer.vocab, config.emb_dim)
+        known, vectors = word_embeddings.pretrained(embeddings, tokenizer.vocab, config.emb_dim)
         table = model.embedding.weight.numpy().copy()
         table[known] = vectors
         model.embedding.weight.set_value(table)
     return model
-
-
-def _renamed(state: State, is_pair: bool) -> State:
-    """Tensors of PaddleNLP's example under our names. It has a layer for single sentences and one for pairs, whichever the task is."""
-    names = {"embedder": "embedding", "fc_1" if is_pair else "fc": "dense", "output_layer": "classifier"}
-    parts = {name: name.split(".", 1) for name in state}
-    return {".".join([names.get(layer, layer), *rest]): state[name] for name, (layer, *rest) in parts.items()}
 
 
 def _fit_table(state: State, model: BiLSTM, checkpoint: Path) -> None:
@@ -222,11 +236,13 @@ def student_tokenizer(
     """
     segmenter = "jieba" if language == "zh" else "bert"
     if vocab_path:
-        vocab = read_vocab(vocab_path)
+        file = Path(vocab_path)
+        if file.name == VOCABULARY_FILE and file.with_name(CONFIG_FILE).is_file():
+            return Tokenizer.from_directory(file.parent)  # which also tells about case, and who parts words
+        vocab = read_vocab(file)
         if any(token.startswith("##") for token in vocab):
             return Tokenizer(vocab)
-        if {"[PAD]", "[UNK]"} <= set(vocab):  # PaddleNLP's lists of words have no more special tokens
-            vocab += [token for token in SPECIAL_TOKENS if token not in vocab]
+        vocab += [token for token in SPECIAL_TOKENS if token not in vocab]
         return Tokenizer(vocab, segmenter=segmenter)
     if min_count is None and model_name is None and language == "zh":
         min_count = 1

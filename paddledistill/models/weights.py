@@ -64,9 +64,14 @@ def read_file(path: Path) -> State:
 
     :raises UserError: if it is missing or damaged.
     """
+    check_file(path)
+    return _read(path, _read_paddle)[0]
+
+
+def check_file(path: Path) -> None:
+    """:raises UserError: if there is no such file."""
     if not path.is_file():
         raise UserError(f"no file {path}: give the path of a .pdparams file")
-    return _read(path, _read_paddle)[0]
 
 
 def _read(path: Path, reader: Callable[[Path], tuple[State, bool]]) -> tuple[State, bool]:

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 
 from paddledistill.data.tokenization import Tokenizer
 from paddledistill.errors import UserError
-from paddledistill.files import digest
+from paddledistill.files import digest, lock
 from paddledistill.models import encoder
+from paddledistill.models.paddlenlp import paddlenlp_transformers
 
 logger = logging.getLogger(__name__)
 
-_FILES = (".txt", ".gz", ".bin", ".kv", ".vec")
-_NAMES = ("w2v.", "glove.", "fasttext.")  # PaddleNLP's, whose TokenEmbedding downloads them
+_FILES = (".txt", ".gz", ".bin", ".kv", ".vec", ".npz")
+_NAMES = ("w2v.", "glove.", "fasttext.")  # PaddleNLP's begin so
 
 
 def identify(source: str) -> str:
-    """What tells one source of embeddings from another: a digest, or a name of PaddleNLP's.
+    """What tells one source of embeddings from another: a digest, or an encoder's name of PaddleNLP's.
 
     :raises UserError: if there is none.
     """
@@ -48,11 +49,32 @@ def _is_file(source: str) -> bool:
 
 def _file(source: str) -> Path:
     path = Path(source)
-    if not path.is_file():
-        raise UserError(
-            f"no file of word vectors {source}: give GloVe text, a word2vec .bin or a gensim .kv; PaddleNLP's names are not known here "
-            "(w2v.google_news... is GoogleNews-vectors-negative300.bin)"
-        )
+    if path.is_file():
+        return path
+    if source.endswith(_FILES):
+        raise UserError(f"no file of word vectors {source}: give GloVe text, a word2vec .bin or a gensim .kv")
+    return _of_paddlenlp(source)
+
+
+def _of_paddlenlp(name: str) -> Path:
+    """The archive of word vectors in PaddleNLP's cache, into which Paddle downloads it.
+
+    :raises UserError: for a name that PaddleNLP does not have, or if it cannot be downloaded.
+    """
+    paddlenlp_transformers()
+    from paddlenlp.embeddings import constant, token_embedding
+
+    if name not in constant.EMBEDDING_NAME_LIST:
+        raise UserError(f"PaddleNLP has no word vectors {name}: {', '.join(constant.EMBEDDING_NAME_LIST[:3])} are some")
+    folder, url = Path(token_embedding.EMBEDDING_HOME), f"{constant.EMBEDDING_URL_ROOT}/{name}.tar.gz"
+    path = folder / f"{name}.npz"
+    with lock(folder / ".lock", wait=True):
+        if not path.is_file():
+            try:
+                token_embedding.get_path_from_url(url, str(folder))
+            except (Exception, SystemExit) as error:  # whatever it raises, the remedy is the same
+                told = " ".join(str(error).split())[:200]
+                raise UserError(f"cannot download {url} ({told}): get it elsewhere, and unpack it as {path}") from None
     return path
 
 

@@ -262,7 +262,7 @@ def _write_model(directory: Path, model: Classifier, run: RunDirectory, step: in
     (directory / "README.md").write_text(
         f"# {model.description} for {model.info.name}\n\n"
         f"Made by `{run.content['command']}` (PaddleDistill).\n\n"
-        f"- {parameters(model):,} parameters, sequences of up to {model.max_seq_length} wordpieces\n"
+        f"- {parameters(model):,} parameters, sequences of up to {model.max_seq_length} tokens\n"
         f"- answers: {model.answers}\n"
         f"- step {step}: {'; '.join(lines)}\n\n"
         f"{model.next_step}\n",

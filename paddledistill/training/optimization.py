@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from paddledistill.errors import UserError
+from paddledistill.models.base import Classifier
 
 logger = logging.getLogger(__name__)
 
@@ -92,12 +93,13 @@ def restore_by_structure(optimizer: Any, model: nn.Layer, state: dict[str, Any])
     optimizer.set_state_dict(_rename(state, own))
 
 
-def restore_file(optimizer: Any, model: nn.Layer, path: Path) -> None:
+def restore_file(optimizer: Any, model: Classifier, path: Path) -> None:
     """Take up the state that a ``.pdopt`` file holds; without one the optimizer stays new.
 
-    Only the parameters' names in the model, which our runs write, tell whose a state is; another script's are left, with a word of it.
+    Our runs name a state by the parameter's name in the model. Another script's optimizer knows the name that Paddle gave it, which
+    the ``.pdparams`` file beside it translates. What fits neither way is left, with a word of it.
 
-    :raises UserError: if the file is damaged.
+    :raises UserError: if a file is damaged.
     """
     if not path.is_file():
         logger.info("no %s: the optimizer starts anew", path)
@@ -109,16 +111,39 @@ def restore_file(optimizer: Any, model: nn.Layer, path: Path) -> None:
             f"{path} is damaged or cut short ({type(error).__name__}): copy it again or delete it"
         ) from error
     state = content.get("optimizer", content)
-    if not any(name.startswith(own) for name in state for own, _ in model.named_parameters()):
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    if not _states_of(state, shapes):
+        state = _rename(state, _given_names(model, path.with_suffix(".pdparams")))
+    found = _states_of(state, shapes)
+    if not found or any(list(value.shape) not in ([1], [], shapes[name]) for name, value in found):
         logger.warning("%s holds no state of these parameters: the optimizer starts anew", path)
         return
     restore_by_structure(optimizer, model, state)
 
 
+def _states_of(state: dict[str, Any], names: Iterable[str]) -> list[tuple[str, Any]]:
+    """Tensors of a state whose parameters are among ``names``, each with the parameter's name."""
+    owners = ((_owner(key, names), value) for key, value in state.items())
+    return [(name, value) for name, value in owners if name]
+
+
+def _owner(key: str, names: Iterable[str]) -> str | None:
+    """The parameter, of several the one of the longest name, that a tensor of an optimizer's state belongs to."""
+    return max((name for name in names if key.startswith(f"{name}_")), key=len, default=None)
+
+
+def _given_names(model: Classifier, weights: Path) -> dict[str, str]:
+    """Of the names that Paddle gave to parameters when ``weights`` was saved, those that it tells: theirs in the model."""
+    if not weights.is_file():
+        return {}
+    table = paddle.load(str(weights), keep_name_table=True).get("StructuredToParameterName@@", {})
+    own = {name for name, _ in model.named_parameters()}
+    return {given: name for name, given in model.renamed(table).items() if name in own}
+
+
 def _rename(state: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    longest_first = sorted(names, key=len, reverse=True)
     renamed = {}
     for key, value in state.items():
-        old = next((name for name in longest_first if key.startswith(f"{name}_")), None)
+        old = _owner(key, names)
         renamed[names[old] + key[len(old) :] if old else key] = value
     return renamed

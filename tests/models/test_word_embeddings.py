@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from paddledistill import models
+from paddledistill.augment import word_vectors
 from paddledistill.errors import UserError
+from paddledistill.files import digest
+from paddledistill.models.paddlenlp import paddlenlp_transformers
 from paddledistill.models.word_embeddings import identify, pretrained, principal_components
 
 WORDPIECE_FAMILIES = ("bert", "distilbert", "electra", "ernie")
@@ -24,10 +27,45 @@ def test_word_vectors_of_a_file(tmp_path: Path) -> None:
         pretrained(str(tmp_path / "glove.txt"), ["film"], 5)
 
 
-@pytest.mark.parametrize("name", ["w2v.google_news.target.word-word.dim300.en", "glove.6B.300d.txt"])
-def test_a_file_that_is_not_there(name: str) -> None:
-    with pytest.raises(UserError, match=r"no file of word vectors .*PaddleNLP's names are not known here"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("glove.6B.300d.txt", "no file of word vectors glove.6B.300d.txt: give GloVe text"),
+        (
+            "w2v.google_news.target.word-word.dim300.en",
+            r"cannot download http\S+dim300.en.tar.gz \(.*\): get it elsewhere",
+        ),
+        ("w2v.none", "PaddleNLP has no word vectors w2v.none: w2v.baidu_encyclopedia"),
+    ],
+)
+def test_what_is_not_there(name: str, message: str, paddlenlp_vectors: Path) -> None:
+    with pytest.raises(UserError, match=message):
         pretrained(name, ["film"], 300)
+
+
+@pytest.fixture
+def paddlenlp_vectors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where PaddleNLP keeps word vectors, empty."""
+    paddlenlp_transformers()
+    from paddlenlp.embeddings import token_embedding
+
+    monkeypatch.setattr(token_embedding, "EMBEDDING_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_word_vectors_by_their_name_in_paddlenlp(paddlenlp_vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the example's Google News only the rows that are wanted are kept, whatever block they are in."""
+    name, words = "w2v.google_news.target.word-word.dim300.en", [f"word{number}" for number in range(10)]
+    vectors = np.random.default_rng(1).normal(size=(10, 4)).astype(np.float32)
+    np.savez_compressed(paddlenlp_vectors / f"{name}.npz", vocab=np.array(words), embedding=vectors)
+    monkeypatch.setattr(word_vectors, "_LINES_AT_ONCE", 3)
+    known, found = pretrained(name, ["[PAD]", "word7", "word0", "none", "word9"], 4)
+    assert known == [1, 2, 4]
+    np.testing.assert_array_equal(found, vectors[[7, 0, 9]])
+    assert identify(name) == digest(paddlenlp_vectors / f"{name}.npz")
+    (paddlenlp_vectors / f"{name}.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"dim300.en.npz cannot be read \(BadZipFile"):
+        pretrained(name, ["film"], 4)
 
 
 @pytest.mark.parametrize("family", WORDPIECE_FAMILIES)

@@ -431,11 +431,31 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
         (["--min_count", 1, "--vocab_path", "v"], "not allowed with argument"),
         (["--init_from_ckpt", "w", "--embedding_name", "v"], "not allowed with argument"),
         (["--ngram_range", 5, 1], "the fewest words come first"),
+        (["--T", 4], "give --logits_loss soft"),
         (["--p_mask", 0.6, "--p_pos", 0.5], "give at most 1 together"),
         (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
         (["--unlabelled", tmp_path / "none.txt"], "give --unlabelled a sentence a line"),
     ):
         assert message in one_line(run_recipe(DISTILL, *common, *wrong, *QUICK, "--output_dir", tmp_path / "no"))
+
+
+@pytest.mark.slow
+def test_a_bilstm_learns_from_augmented_text(
+    run_recipe: Run, teacher: Path, glue: Path, tiny_masked_lm: Path, tmp_path: Path
+) -> None:
+    """Whose rows are copies already: none is made of them unless asked for."""
+    data = tmp_path / "glue"
+    shutil.copytree(glue / "SST-2", data / "SST-2")
+    task = ["--task_name", "SST-2", "--data_dir", data]
+    run_recipe(
+        "examples/tinybert/data_augmentation.py", "--pretrained_bert_model", tiny_masked_lm, "--N", 2, *task, check=True
+    )
+    rows = len((data / "SST-2" / "train_aug.tsv").read_text().splitlines()) - 1
+    assert rows > 24
+    flags = [*task, "--teacher_dir", teacher, "--emb_dim", 8, "--hidden_size", 8, "--max_epoch", 1, "--use_aug", *QUICK]
+    run_recipe(DISTILL, *flags, "--model_name", teacher, "--output_dir", tmp_path / "run", check=True)
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (content["rows"], content["arguments"]["n_iter"]) == (rows, 0)
 
 
 def test_a_bilstm_with_more_text_goes_on_from_another_ones_weights(
