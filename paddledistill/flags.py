@@ -19,8 +19,10 @@ logger = logging.getLogger(__name__)
 def add_task_flags(
     parser: argparse.ArgumentParser,
     tasks: str = "any GLUE task, chnsenticorp, movie-reviews, movie-ratings, or the name in DATA_DIR/task.yaml",
+    *,
+    limit: bool = True,
 ) -> Any:
-    """What to learn and where its data are."""
+    """What to learn and where its data are; ``limit``: and how many rows of them."""
     group = parser.add_argument_group("task and data")
     group.add_argument("--task_name", required=True, help=f"{tasks}; upper or lower case")
     group.add_argument(
@@ -30,7 +32,8 @@ def add_task_flags(
         type=Path,
         help="folder with the task's files, or with SST-2/, MRPC/, ...; else PaddleNLP's cache or download",
     )
-    group.add_argument("--limit", type=cli.positive_int, help="take only so many training sentences (default: all)")
+    if limit:
+        group.add_argument("--limit", type=cli.positive_int, help="take only so many training sentences (default: all)")
     return group
 
 

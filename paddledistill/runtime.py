@@ -67,6 +67,9 @@ def configure() -> Settings:
     warnings.filterwarnings(
         "ignore", message="No ccache found"
     )  # paddle warns of a compiler cache that nobody needs here
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "true"
+    )  # else it warns of each process that is started after it worked
     settings = Settings(chosen, kept, allocator=_keep_large_blocks(), late=late)
     if late:
         logger.warning(

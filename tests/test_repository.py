@@ -24,7 +24,7 @@ RECIPES = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if not path.name.startswith("_")
 )
-COMMANDS = [*RECIPES, "-m paddledistill.predict"]
+COMMANDS = [*RECIPES, "-m paddledistill.compare", "-m paddledistill.predict"]
 # What an import is called by pip, where the two differ.
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "paddle": "paddlepaddle", "yaml": "pyyaml"}
 
@@ -133,7 +133,7 @@ def test_the_models_know_nothing_of_distillation():
 
 
 def test_no_part_sees_command_line_arguments():
-    commands = {PACKAGE / "cli.py", PACKAGE / "flags.py", PACKAGE / "predict.py"}
+    commands = {PACKAGE / name for name in ("cli.py", "flags.py", "compare.py", "predict.py")}
     parts = [path for path in sorted(PACKAGE.rglob("*.py")) if path not in commands]
     assert not [path for path in parts if any(name.startswith("argparse") for name in _imports(path))]
 

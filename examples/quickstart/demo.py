@@ -17,12 +17,10 @@ from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, recipe
-from paddledistill.files import write_json
 
 logger = logging.getLogger("demo")
 
 TASK = "movie-reviews"
-NOTE = "The distilled TinyBERT also read the augmented text, whose making is not part of its minutes."
 ENCODER = "--model_name_or_path minilm-l6"
 STUDENT = f"{ENCODER} --init_from_layers 1,3,5 --dropout 0"
 
@@ -203,11 +201,9 @@ def report(places: Sequence[Places], output: Path, args: argparse.Namespace, siz
         about=runtime.provenance(f"make demo SIZE={args.size} SEEDS={','.join(map(str, args.seeds))}"),
         try_it=try_it,
         seconds=seconds,
-        notes=[NOTE],
+        notes=["The distilled TinyBERT also read the augmented text, whose making is not part of its minutes."],
     )
-    data, page = document.write(content, output)
-    if args.results:
-        write_json(args.results, {**document.published(content), "note": NOTE})
+    data, page = document.write(content, output, args.results)
     print(f"\ntrained on {content['sizes']['train']:,} of {train:,} sentences, tested on {content['sizes']['test']:,}")
     print(f"{table.text_table(content['rows'])}\n\nreport: {page} (open it in a browser), {data}\ntry it: {try_it}")
 

@@ -8,7 +8,7 @@ from typing import Any
 from paddledistill.files import atomic_file, read_json, write_json
 from paddledistill.report import html
 from paddledistill.report.compare import Comparison, System, disagreements
-from paddledistill.report.rows import aggregate
+from paddledistill.report.rows import Row, aggregate
 from paddledistill.tasks import Task
 from paddledistill.training.run_directory import read_metrics
 
@@ -50,24 +50,41 @@ def gather(
         "latency": first.latency.conditions,
         "runs": [
             run_summary(system, directory, task.best_metric)
-            for comparison in comparisons
-            for system in comparison.systems
+            for system in dict.fromkeys(system for comparison in comparisons for system in comparison.systems)
             for directory in (*system.stages, system.run_dir)
         ],
         "disagreements": disagreements(first.examples, first.logits, first.systems),
-        "rows": aggregate([comparison.rows for comparison in comparisons]),
+        "rows": rows_of(comparisons),
     }
+
+
+def rows_of(comparisons: Sequence[Comparison]) -> list[Row]:
+    """Over all seeds; of a run that took part in all of them, beside several of others, the one score."""
+    rows = aggregate([comparison.rows for comparison in comparisons])
+    runs: dict[tuple[str, str], set[Path]] = {}
+    for system in (system for comparison in comparisons for system in comparison.systems):
+        runs.setdefault((system.name, system.role), set()).add(system.run_dir)
+    for row in rows:
+        if len(runs[row["system"], row["role"]]) == 1:
+            row["values"], row["std"] = row["values"][:1], None
+    return rows
 
 
 def published(report: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a report that belongs in ``docs/results/NAME.json``."""
-    return {name: report[name] for name in ("command", "machine", "versions", "date", "sizes", "latency", "rows")}
+    parts = ("command", "machine", "versions", "date", "sizes", "latency", "rows")
+    return {name: report[name] for name in parts} | ({"note": " ".join(report["notes"])} if report["notes"] else {})
 
 
-def write(report: Mapping[str, Any], directory: Path) -> tuple[Path, Path]:
-    """Write ``report.json`` and ``report.html`` into ``directory`` and return their paths. The page needs no other file and no network."""
+def write(report: Mapping[str, Any], directory: Path, results: Path | None = None) -> tuple[Path, Path]:
+    """Write ``report.json`` and ``report.html`` into ``directory`` and return their paths. The page needs no other file and no network.
+
+    :param results: also write what is ``published`` there.
+    """
     data, page = directory / "report.json", directory / "report.html"
     write_json(data, report)
+    if results:
+        write_json(results, published(report))
     with atomic_file(page) as partial:
         partial.write_text(html.render(report), encoding="utf-8")
     return data, page

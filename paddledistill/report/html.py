@@ -49,7 +49,7 @@ def render(report: Mapping[str, Any]) -> str:
             by_system=by_system(rows, metric),
             last=last,
             metric=metric,
-            seeds=len(main[0]["values"]),
+            seeds=max(len(row["values"]) for row in main),
             teacher=next(row for row in main if row["role"] == "teacher"),
             headline=headline(main),
             students=students(main),

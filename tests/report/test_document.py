@@ -2,12 +2,15 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from paddledistill.report import document, html
-from paddledistill.report.compare import Comparison
+from paddledistill.report.compare import Comparison, System
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" <img src=x onerror=alert(1)>"
 
@@ -183,11 +186,27 @@ def test_hostile_names_stay_text_in_plots(report):
     assert f"{name} alone, seed 7" in descriptions[-2]
 
 
-def test_several_seeds(comparison, task):
-    other = [{**row, "values": [row["mean"] / 2], "mean": row["mean"] / 2} for row in comparison.rows]
-    second = Comparison(
-        comparison.systems, other, comparison.examples, comparison.logits, comparison.shapes, comparison.latency
-    )
+def second_seed(comparison: Comparison, systems: list[System]) -> Comparison:
+    """Half as good."""
+    rows = [{**row, "values": [row["mean"] / 2], "mean": row["mean"] / 2} for row in comparison.rows]
+    return replace(comparison, systems=tuple(systems), rows=rows)
+
+
+def copied(system: System, to: Path) -> System:
+    return replace(system, run_dir=Path(shutil.copytree(system.run_dir, to / system.label, symlinks=True)))
+
+
+def test_a_run_beside_several_seeds_counts_once(comparison, task, tmp_path):
+    teacher, *students = comparison.systems
+    second = second_seed(comparison, [teacher, *(copied(system, tmp_path) for system in students)])
+    report = gather([comparison, second], task)
+    assert [len(row["values"]) for row in report["rows"] if row["split"] == "dev"] == [1, 2, 2, 2, 2]
+    assert [run["label"] for run in report["runs"]].count("teacher") == 1
+    assert "means of 2 seeds" in Page(html.render(report)).text
+
+
+def test_several_seeds(comparison, task, tmp_path):
+    second = second_seed(comparison, [copied(system, tmp_path) for system in comparison.systems])
     report = gather([comparison, second], task)
     page = Page(html.render(report))
     assert "means of 2 seeds" in page.text
