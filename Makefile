@@ -55,10 +55,10 @@ distclean: clean ## clean, and remove .venv too (the assets stay in ~/.cache/pad
 	rm -rf $(VENV) paddledistill.egg-info
 
 # Touched last, so that an installation which broke off is done again; so is one older than its pins.
-$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/pip
+$(VENV)/.installed: requirements.txt constraints.txt pyproject.toml | $(VENV)/bin/pip
 	@echo 'installing into $(VENV): about 1.9 GB, some minutes'
 	$(INSTALL) "$$(grep '^pip==' requirements.txt)"
-	$(INSTALL) -r requirements.txt
+	$(INSTALL) -r requirements.txt -c constraints.txt
 	@PYTHONWARNINGS=ignore $(INSTALL) --no-deps --no-build-isolation --editable .
 	@$(RUN) -m pip check
 	@touch $@

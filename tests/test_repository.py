@@ -89,14 +89,15 @@ def test_every_direct_import_is_a_pinned_requirement():
     assert not wanted - set(_requirements("requirements.txt"))
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt", "constraints.txt"])
 def test_requirements_are_pinned_exactly(name: str):
     loose = [str(r) for r in _requirements(name).values() if [s.operator for s in r.specifier] != ["=="]]
     assert not loose
 
 
-def test_the_tests_run_on_the_pinned_versions():
-    pinned = {name: next(iter(r.specifier)).version for name, r in _requirements("requirements.txt").items()}
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+def test_the_tests_run_on_the_pinned_versions(name: str):
+    pinned = {name: next(iter(r.specifier)).version for name, r in _requirements(name).items()}
     assert {name: importlib.metadata.version(name) for name in pinned} == pinned
 
 
@@ -218,7 +219,7 @@ def _make(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
 @pytest.fixture
 def makefile_alone(tmp_path: Path) -> Path:
     """A directory with only what `make` itself reads."""
-    for name in ("Makefile", "requirements.txt", "pyproject.toml"):
+    for name in ("Makefile", "requirements.txt", "constraints.txt", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
