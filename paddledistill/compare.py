@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # neither --help nor an argument error waits for paddle
 
 logger = logging.getLogger(__name__)
 
-Named = tuple[str, Path]
+Named = tuple[str | None, Path]
 
 
 def build_parser() -> cli.Parser:
@@ -53,14 +53,14 @@ def build_parser() -> cli.Parser:
 
 
 def named(text: str) -> Named:
-    """``NAME=DIRECTORY``, or a directory, which is then its own name, for ``type=``."""
+    """``NAME=DIRECTORY``, or a directory without a name, for ``type=``."""
     name, found, directory = text.partition("=")
     path = Path(directory if found and not Path(text).is_dir() else text)
     if not path.is_dir():
         raise argparse.ArgumentTypeError(
             f"must be a run directory, or NAME=DIRECTORY; there is no directory {str(path)!r}"
         )
-    return (name if path != Path(text) else path.resolve().name), path
+    return (name if path != Path(text) else None), path
 
 
 def main(args: argparse.Namespace) -> None:
@@ -95,12 +95,9 @@ def systems_of_seeds(args: argparse.Namespace, task: "Task") -> "list[list[Syste
     """
     from paddledistill.report.compare import System
 
-    given = [
-        ("teacher", args.teacher),
-        *(("distilled", one) for one in args.distilled),
-        *(("alone", one) for one in args.alone),
-    ]
-    runs = {(name, role): runs_in(path, task) for role, (name, path) in given}
+    given = [("teacher", *args.teacher)]
+    given += [(role, *one) for role in ("distilled", "alone") for one in getattr(args, role)]
+    runs = {(name or own_name(role, path), role): runs_in(path, task) for role, name, path in given}
     if len(runs) < len(given):
         raise UserError("two models have one name and role: give them names, as NAME=DIRECTORY")
     count = max(map(len, runs.values()))
@@ -113,6 +110,11 @@ def systems_of_seeds(args: argparse.Namespace, task: "Task") -> "list[list[Syste
         return System(name, role, run, tuple(stage for stage in (run / "intermediate",) if stage.is_dir()))
 
     return [[system(name, role, own, seed) for (name, role), own in runs.items()] for seed in range(count)]
+
+
+def own_name(role: str, path: Path) -> str:
+    """What a model without a name is called."""
+    return role if role == "teacher" else path.resolve().name
 
 
 def runs_in(directory: Path, task: "Task") -> list[Path]:
