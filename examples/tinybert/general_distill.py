@@ -175,9 +175,8 @@ def new_student(args: argparse.Namespace, teacher: Any, learns_words: bool) -> A
 
     if args.init_from_layers:
         student = models.keep_layers(teacher, args.init_from_layers, args.dropout)
-        own: dict[str, Any] = {
-            name: getattr(student.config, name, None) for name in list(SHAPE)[1:]
-        }  # XLNet has other names
+        # XLNet calls some of these by other names, and is not narrowed.
+        own: dict[str, Any] = {name: getattr(student.config, name, None) for name in list(SHAPE)[1:]}
         shape = {name: getattr(args, name) or size for name, size in own.items()}
         if shape != own:
             student = models.narrowed(student, *shape.values())
