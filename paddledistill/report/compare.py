@@ -80,7 +80,7 @@ def compare(
 ) -> Comparison:
     """Measure trained models on the same examples, one row for each system, split and metric of the task.
 
-    :param systems: with one of role ``teacher``, or none: then nothing is kept of it, and speed-ups are over the first system. Their run
+    :param systems: with one of role ``teacher``, or none: then nothing is kept of it, nor faster than it. Their run
         directories are complete.
     :param splits: labelled examples by the name of the split; the last one gives the sentences of the report and of the latency.
     :param length: tokens a row when the latency is measured, at batches of 1 and 32.
@@ -98,9 +98,11 @@ def compare(
     reference = next((system for system in systems if system.role == "teacher"), systems[0])
     teacher = measured[reference.label]
     baselines = {split: _baseline(task, examples) for split, examples in splits.items()}
+    untold: Any = (
+        {} if reference.role == "teacher" else {"retention": None, "speed_up": None, "speed_up_batch_32": None}
+    )
     rows = [
-        _row(system, measured[system.label], teacher, task, split, metric, baselines[split][metric])
-        | ({} if reference.role == "teacher" else {"retention": None})
+        _row(system, measured[system.label], teacher, task, split, metric, baselines[split][metric]) | untold
         for system in systems
         for split in splits
         for metric in task.metrics
