@@ -79,8 +79,10 @@ def table(content: Mapping[str, Any]) -> str:
         f"Made once, and no part of the minutes above: {what} in {one['minutes']} minutes by ``{one['command']}``."
         for what, one in content.get("shared", {}).items()
     ]
-    note = content.get("note")
-    return "\n".join([rst_table(content["rows"]), *([note] if note else []), *shared, made])
+    timed = content.get("latency")
+    more = [f"ms: the median of {timed['repeats']} passes after {timed['warm_up']} to warm up."] if timed else []
+    more += [content["note"]] if content.get("note") else []
+    return "\n".join([rst_table(content["rows"]), *more, *shared, made])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from paddledistill import models
 from paddledistill.files import read_json, size_in_megabytes
 from paddledistill.models.engine import quick_forward
-from paddledistill.report.latency import Latency, latencies
+from paddledistill.report.latency import LENGTH, REPEATS, WARM_UP, Latency, latencies
 from paddledistill.report.rows import Row, retention
 from paddledistill.tasks import Example, Task
 from paddledistill.training import metrics
@@ -74,9 +74,9 @@ def compare(
     task: Task,
     *,
     batch_size: int = 64,
-    length: int = 32,
-    warm_up: int = 3,
-    repeats: int = 30,
+    length: int = LENGTH,
+    warm_up: int = WARM_UP,
+    repeats: int = REPEATS,
 ) -> Comparison:
     """Measure trained models on the same examples, one row for each system, split and metric of the task.
 

@@ -16,6 +16,8 @@ from paddledistill.tasks import Example
 from paddledistill.training.evaluation import evaluating
 from paddledistill.training.feeding import to_batch
 
+LENGTH, WARM_UP, REPEATS = 32, 3, 30  # tokens a row, passes
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -43,9 +45,9 @@ def latencies(
     examples: Sequence[Example],
     *,
     batch_sizes: Sequence[int] = (1, 32),
-    length: int = 32,
-    warm_up: int = 3,
-    repeats: int = 30,
+    length: int = LENGTH,
+    warm_up: int = WARM_UP,
+    repeats: int = REPEATS,
     rounds: int = 5,
 ) -> dict[str, Latency]:
     """Time the forward pass of models in eval mode, from a batch of token ids to logits.

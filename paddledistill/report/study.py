@@ -10,6 +10,7 @@ from paddledistill.data.reading import load_dev_sets
 from paddledistill.errors import UserError
 from paddledistill.files import read_json, write_json
 from paddledistill.report import compare, published
+from paddledistill.report.latency import LENGTH, REPEATS, WARM_UP
 from paddledistill.report.rows import Row, aggregate, beside
 from paddledistill.report.table import text_table
 from paddledistill.tasks import Task, folders_named, get_task
@@ -97,7 +98,7 @@ class Results:
         """:param path: None writes nothing. :param more: further facts of a new file's head."""
         self._path = path
         old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
-        about = runtime.provenance()
+        about = {**runtime.provenance(), "latency": {"length": LENGTH, "warm_up": WARM_UP, "repeats": REPEATS}}
         self.content: dict[str, Any] = {**about, **more, **old, **about}
 
     def put(self, rows: Sequence[Row]) -> None:

@@ -55,6 +55,7 @@ def test_rows_of_a_system_replace_those_that_it_had(
     ]  # fmt: skip
     assert (content["command"], content["encoder"]) == ("python figures.py --jobs 2", "x")
     assert {"machine", "versions", "date"} <= set(content)
+    assert content["latency"] == {"length": 32, "warm_up": 3, "repeats": 30}
     assert "90.0" in capsys.readouterr().out
     study.Results(None).put([make_row(task="rte")])
 
