@@ -8,7 +8,6 @@ The table is printed; report.json has it as data, report.html as a page with cur
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from paddledistill.errors import UserError
 if TYPE_CHECKING:  # neither --help nor an argument error waits for paddle
     from paddledistill.report.compare import System
     from paddledistill.tasks import Example, Task
-
-logger = logging.getLogger(__name__)
 
 Named = tuple[str | None, Path]
 

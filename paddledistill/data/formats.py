@@ -8,12 +8,14 @@ holds that no one reads may be anything, or missing in other lines.
 import csv
 import io
 import json
-import sys
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from paddledistill.errors import UserError
+
+_HALF = re.compile("[\ud800-\udfff]")  # of a character that UTF-16 writes as two
 
 
 class Rows(NamedTuple):
@@ -67,7 +69,7 @@ class _Tabs:
 
 class _Commas:
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
-        csv.field_size_limit(sys.maxsize)
+        csv.field_size_limit(2**31 - 1)  # Windows takes no more
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found: list[tuple[int, list[str]]] = []
         try:
@@ -130,13 +132,9 @@ class _JsonLines:
 def _cell(value: object, path: Path, number: int, name: str, is_wanted: bool) -> str:
     """A value as text: numbers and true, false as JSON writes them, null as nothing, and so all that is not wanted."""
     if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            half = value[error.start]
-            raise UserError(
-                f"{path}:{number}: {name!r} holds {half!a}, half a character: correct or drop the row"
-            ) from None
+        half = _HALF.search(value) if is_wanted else None
+        if half:
+            raise UserError(f"{path}:{number}: {name!r} holds {half[0]!a}, half a character: correct or drop the row")
         return value
     if value is None:
         return ""

@@ -170,7 +170,7 @@ def identify_start(checkpoint: Path | None, embeddings: str | None) -> dict[str,
     found = {}
     if checkpoint:
         check_file(checkpoint)
-        found["weights"] = digest(checkpoint)
+        found["start"] = digest(checkpoint)
     if embeddings:
         found["embeddings"] = word_embeddings.identify(embeddings)
     return found

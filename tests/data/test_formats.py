@@ -102,6 +102,12 @@ def test_faults_name_file_and_line(kind: str, content: str, message: str, tmp_pa
         reading.load_split(get_task("moods", tmp_path), "train", tmp_path)
 
 
+def test_half_a_character_that_no_one_reads_is_no_fault(tmp_path: Path) -> None:
+    own_task(tmp_path, ".jsonl")
+    (tmp_path / "train.jsonl").write_text('{"text": "a", "mood": "sad", "source": "cut \\ud83d"}\n')
+    assert reading.load_split(get_task("moods", tmp_path), "train", tmp_path) == [Example("a", None, 0)]
+
+
 def test_kinds_that_do_not_go(tmp_path: Path) -> None:
     own_task(tmp_path, ".xlsx")
     with pytest.raises(UserError, match=r"files must end in \.tsv, \.txt, \.csv, \.jsonl, unlike train\.xlsx"):

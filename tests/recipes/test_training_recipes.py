@@ -471,6 +471,9 @@ def test_a_bilstm_with_more_text_goes_on_from_another_ones_weights(
     weights = tmp_path / "first" / "best_model" / "model_state"
     done = run_recipe(DISTILL, *flags, "--init_from_ckpt", weights, "--output_dir", tmp_path / "second", check=True)
     assert "model_state.pdopt: the optimizer starts anew" in done.stderr
+    paddle.save(paddle.load(str(weights) + ".pdparams"), str(weights) + ".pdparams", protocol=2)
+    again = run_recipe(DISTILL, *flags, "--init_from_ckpt", weights, "--output_dir", tmp_path / "second", "--resume")
+    assert "start was" in one_line(again), "weights of that name, but not those"
 
 
 @pytest.mark.slow
