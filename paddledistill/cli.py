@@ -42,7 +42,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
     """Defaults shown where they say something, and descriptions kept as written."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        if action.default is None or action.default is False:  # 0 says something
+        if action.default in (None, []) or action.default is False:  # 0 says something
             return action.help
         if isinstance(action.default, list):  # as it would be typed
             return f"{action.help} (default: {(' ' if action.nargs else ',').join(map(str, action.default))})"

@@ -71,12 +71,14 @@ def test_defaults_are_shown_as_they_would_be_typed() -> None:
     parser.add_argument("--seeds", type=cli.int_list, default=[1, 2], help="one run for each")
     parser.add_argument("--alpha", default=0.0, help="a weight")
     parser.add_argument("--file", help="a file")
+    parser.add_argument("--files", nargs="+", default=[], help="files")
     text = parser.format_help()
     for words in (
         "which ones (default: RTE MRPC)\n",
         "one run for each (default: 1,2)\n",
         "a weight (default: 0.0)\n",
         "a file\n",
+        " files\n",
     ):
         assert words in text
 
