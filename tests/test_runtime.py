@@ -102,8 +102,21 @@ def test_the_blas_path_is_chosen_on_amd_only() -> None:
     if not Path("/proc/cpuinfo").is_file():
         pytest.skip("this system does not tell its CPU there")
     found = report("import sys, paddledistill\nfrom paddledistill import runtime" + REPORT)
-    is_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
-    assert found["environment"]["MKL_DEBUG_CPU_TYPE"] == ("5" if is_amd else None)
+    cpu = Path("/proc/cpuinfo").read_text()
+    of_amd = "7" if "avx512vl" in cpu else "5"
+    assert found["environment"]["MKL_DEBUG_CPU_TYPE"] == (of_amd if "AuthenticAMD" in cpu else None)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "path"),
+    [
+        ("fma avx2 avx512f avx512dq avx512cd avx512bw avx512vl avx512_bf16", "7"),
+        ("fma avx2 avx512f avx512cd", "5"),
+        ("fma avx2", "5"),
+    ],
+)
+def test_the_blas_path_of_avx512_is_taken_where_all_of_it_is_there(instructions: str, path: str) -> None:
+    assert runtime._blas_path(instructions.split()) == path
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's malloc can be told to keep large blocks")
