@@ -36,7 +36,7 @@ STUDENTS = {
     "3x384": Student("--init_from_layers 1,3,5 --layer_map 2i+1 --max_steps 1500 --learning_rate 2e-4", "2i+1"),
     "4x312": Student(
         "--init_from_layers 1,2,4,5 --hidden_size 312 --num_attention_heads 12 --intermediate_size 1200 --layer_map uniform "
-        "--max_steps 2000 --learning_rate 1e-3",
+        "--max_steps 3000 --learning_rate 1e-3",
         "uniform",
     ),
 }
