@@ -373,7 +373,7 @@ def read_shape(
 def read_tensors(directory: Path, family: Family, config: Any) -> State:
     """All tensors, those of the encoder without its name before them."""
     prefixes = [family.prefix, family.foreign_prefix or family.prefix]
-    return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config))
+    return read_state(directory, prefixes, lambda tensors: family.from_torch(tensors, config), config.num_hidden_layers)
 
 
 def check_length(model: EncoderModel, source: str, max_seq_length: int, is_pair: bool = False) -> None:

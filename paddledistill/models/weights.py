@@ -1,6 +1,8 @@
 """Weights of a model directory, in PaddleNLP's or Hugging Face's format, as numpy arrays under PaddleNLP's names."""
 
 import json
+import logging
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ from paddledistill.models import torch_file
 State = dict[str, np.ndarray]
 PADDLE_WEIGHTS, SAFE_WEIGHTS, TORCH_WEIGHTS = "model_state.pdparams", "model.safetensors", "pytorch_model.bin"
 CONFIGS = ("config.json", "model_config.json")  # the second is what PaddleNLP wrote before 2.5
+
+_LAYER = re.compile(r"\blayers?\.(\d+)\.")
+
+logger = logging.getLogger(__name__)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -36,10 +42,13 @@ def read_config(directory: Path) -> dict[str, Any]:
     raise UserError(f"{directory} is not a model directory: it has no {' or '.join(CONFIGS)}{hint}")
 
 
-def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[[State], State]) -> State:
+def read_state(
+    directory: Path, prefixes: Collection[str], from_torch: Callable[[State], State], layers: int | None = None
+) -> State:
     """All tensors of a model directory, without the ``prefix.`` that a base model has inside a larger one.
 
     :param prefixes: PaddleNLP's and Hugging Face's. :param from_torch: renames and transposes tensors that PyTorch wrote.
+    :param layers: how many the configuration names; a warning tells of more.
     :raises UserError: if there is no weights file, or it is damaged.
     """
     readers = {PADDLE_WEIGHTS: _read_paddle, SAFE_WEIGHTS: _read_safetensors, TORCH_WEIGHTS: _read_torch}
@@ -47,6 +56,11 @@ def read_state(directory: Path, prefixes: Collection[str], from_torch: Callable[
     if path is None:
         raise UserError(f"{directory} holds no weights: expected one of {', '.join(readers)}")
     state, by_torch = _read(path, readers[path.name])
+    numbers = [int(found[1]) for name in state if (found := _LAYER.search(name))]
+    if layers and numbers and max(numbers) >= layers:
+        logger.warning(
+            "%s holds %d layers, its configuration names %d: those above are left out", path, max(numbers) + 1, layers
+        )
     for prefix in prefixes:
         state = {name.removeprefix(f"{prefix}."): tensor for name, tensor in state.items()}
     return from_torch({_current(name): tensor for name, tensor in state.items()}) if by_torch else state

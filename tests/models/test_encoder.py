@@ -168,6 +168,19 @@ def test_missing_tensors_are_named(tiny_bert: Path, tmp_path: Path) -> None:
         models.load(source)
 
 
+@pytest.mark.parametrize("by_torch", [False, True])
+def test_layers_that_the_configuration_does_not_name_are_told(
+    by_torch: bool, tiny_bert: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "source"
+    hugging_face(tiny_bert, source) if by_torch else shutil.copytree(tiny_bert, source)
+    assert (models.load(source).num_layers, caplog.messages) == (4, [])
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+    assert models.load(source).num_layers == 3
+    assert "holds 4 layers, its configuration names 3: those above are left out" in caplog.text
+
+
 def test_directory_of_old_paddlenlp(tiny_bert: Path, tmp_path: Path) -> None:
     """model_config.json with init_args, as PaddleNLP wrote it before 2.5."""
     old = tmp_path / "old"
