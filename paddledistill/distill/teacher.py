@@ -24,7 +24,7 @@ from paddledistill.files import write_array
 from paddledistill.journal import Journal
 from paddledistill.models.base import UNKNOWN_TASK, Batch, Classifier
 from paddledistill.models.encoder import EncoderClassifier, EncoderModel
-from paddledistill.models.engine import ENCODER_INPUTS, Engine, is_worth_an_export, padded_example, quick_forward
+from paddledistill.models.engine import Engine, is_worth_an_export, padded_example, quick_forward
 from paddledistill.models.transformer import Captured
 from paddledistill.progress import Watched
 from paddledistill.tasks import Example, Task
@@ -178,14 +178,14 @@ def targets(teacher: EncoderModel, asked: Asked, dataset: Dataset, epochs: int) 
     :param dataset: what will be read, ``epochs`` times; as the teacher encodes it.
     :returns: None where the teacher itself should answer: on a GPU, for few rows, if nothing is asked, or if it cannot be exported.
     """
-    if not any(asked.values()) or not is_worth_an_export(len(dataset) * epochs):
+    if not any(asked.values()) or not is_worth_an_export(teacher, len(dataset) * epochs):
         return None
-    engine = Engine(_Targets(teacher, asked), padded_example(dataset), ENCODER_INPUTS)
+    engine = Engine(_Targets(teacher, asked), padded_example(dataset), teacher.reads)
     if engine.kind == "paddle":
         return None
 
     def answer(batch: Batch) -> Captured:
-        arrays = engine.run_all({name: batch[name].numpy() for name in ENCODER_INPUTS})
+        arrays = engine.run_all({name: batch[name].numpy() for name in teacher.reads})
         found = iter(paddle.to_tensor(array) for array in arrays)
         kept = [
             {number: next(found) for number in sorted(set(numbers))}

@@ -84,6 +84,11 @@ class EncoderModel(Classifier):
         """``[CLS] a [SEP] (b [SEP])`` as wordpiece ids."""
         return encode_for_bert(examples, self.tokenizer, max_seq_length or self.max_seq_length)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns of a batch that it looks at."""
+        return ("input_ids", *(("token_type_ids",) if self.family.reads_segments else ()), "attention_mask")
+
     def inputs(self, batch: Batch) -> dict[str, paddle.Tensor]:
         """A batch as the network takes it."""
         mask = self.bias(batch) if self.family.reads_bias else batch["attention_mask"].astype("float32")

@@ -22,10 +22,9 @@ from paddledistill import assets, runtime
 from paddledistill.data.datasets import Dataset
 from paddledistill.files import atomic_file
 from paddledistill.models.base import Classifier
-from paddledistill.models.encoder import EncoderClassifier
+from paddledistill.models.encoder import EncoderClassifier, EncoderModel
 
 WORTH_AN_EXPORT = 3000  # rows
-ENCODER_INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 _OPSET = 17
 _TOLERANCE = 1e-4  # of the largest answer; float32 sums in another order differ by some 1e-6
 _KEPT = 4  # exported models in the cache
@@ -105,14 +104,18 @@ def quick_forward(
 ) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]] | None:
     """What answers with an encoder's logits in an engine; None where its export would not pay off for so many ``rows`` of ``dataset``, by
     default all."""
-    if not is_worth_an_export(len(dataset) if rows is None else rows) or not isinstance(model, EncoderClassifier):
+    rows = len(dataset) if rows is None else rows
+    if not isinstance(model, EncoderClassifier) or not is_worth_an_export(model, rows):
         return None
-    return Engine(model, padded_example(dataset), ENCODER_INPUTS).run
+    return Engine(model, padded_example(dataset), model.reads).run
 
 
-def is_worth_an_export(rows: int) -> bool:
-    """Whether reading so many rows takes longer than an export does, and the device is one that the engine is for."""
-    return rows >= WORTH_AN_EXPORT and paddle.get_device().startswith("cpu")
+def is_worth_an_export(model: EncoderModel, rows: int) -> bool:
+    """Whether reading so many rows takes longer than an export does, and the device is one that the engine is for.
+
+    Never for XLNet: its export would not fail, but end the process.
+    """
+    return rows >= WORTH_AN_EXPORT and paddle.get_device().startswith("cpu") and model.family.blocks is not None
 
 
 def padded_example(dataset: Dataset) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,7 @@
 """The layers of a BERT-like encoder, run by our own kernels, and what happens inside them: hidden states, attention scores.
 
 For encoders whose layers are ``paddle.nn.TransformerEncoderLayer`` (BERT, TinyBERT, RoBERTa, ERNIE, ERNIE-M, ELECTRA and DistilBERT
-in PaddleNLP); ALBERT's are looked into, but run by their own code. A layer's weights, names and checkpoint stay PaddleNLP's; nothing is
+in PaddleNLP); ALBERT's are run so only while they are looked into. A layer's weights, names and checkpoint stay PaddleNLP's; nothing is
 patched but the instances that :func:`accelerate` is given.
 """
 
@@ -102,21 +102,33 @@ def block(layer: nn.TransformerEncoderLayer) -> Block:
 def albert_block(inner: Any) -> Block:
     """Of what ALBERT calls a layer: a group of layers, nearly always of one.
 
-    :param inner: PaddleNLP's ``albert_layers``; the scores are those of the first.
+    :param inner: PaddleNLP's ``albert_layers``; the scores and values are those of the first.
     """
-    attention = inner[0].attention
+    first, *others = inner
 
-    def scores(state: paddle.Tensor) -> paddle.Tensor:
-        query = kernels.split_heads(attention.query(state), attention.num_attention_heads)
-        key = kernels.split_heads(attention.key(state), attention.num_attention_heads)
-        return paddle.matmul(query * attention.attention_head_size**-0.5, key, transpose_y=True)
-
-    def run(state: paddle.Tensor, _: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
-        for layer in inner:
-            state = layer(state, bias)[0]
+    def run(state: paddle.Tensor, scores: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+        state = _run_albert_layer(first, state, scores, bias)
+        for layer in others:
+            state = _run_albert_layer(layer, state, _albert_scores(layer.attention, state), bias)
         return state
 
-    return Block(scores, attention.value, run)
+    return Block(lambda state: _albert_scores(first.attention, state), first.attention.value, run)
+
+
+def _albert_scores(attention: Any, state: paddle.Tensor) -> paddle.Tensor:
+    query = kernels.split_heads(attention.query(state), attention.num_attention_heads)
+    key = kernels.split_heads(attention.key(state), attention.num_attention_heads)
+    return paddle.matmul(query * attention.attention_head_size**-0.5, key, transpose_y=True)
+
+
+def _run_albert_layer(layer: Any, state: paddle.Tensor, scores: paddle.Tensor, bias: paddle.Tensor) -> paddle.Tensor:
+    """See :func:`run_layer`; PaddleNLP's own forward cannot be exported from here, since it reads shapes."""
+    attention = layer.attention
+    weights = attention.attention_dropout(F.softmax(scores + bias))
+    value = kernels.split_heads(attention.value(state), attention.num_attention_heads)
+    context = attention.dense(kernels.merge_heads(paddle.matmul(weights, value)))
+    state = attention.layer_norm(state + attention.output_dropout(context))
+    return layer.full_layer_layer_norm(layer.ffn_output(layer.activation(layer.ffn(state))) + state)
 
 
 @dataclass
