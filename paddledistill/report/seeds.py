@@ -6,20 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from paddledistill.files import read_json, write_json
+from paddledistill.tasks import METRICS
 
 
 def summarise(runs: Sequence[Path], target: Path) -> str:
     """Mean and standard deviation (of a sample, n - 1) of each dev metric over finished runs, written to ``target`` as JSON.
 
-    :returns: a line a metric, in points of 100 but for the loss.
+    :returns: a line a metric, in points of 100, and a line a loss, as it is.
     """
     contents = [read_json(run / "run.json") for run in runs]
     found: dict[str, dict[str, Any]] = {}
     for name in contents[0]["metrics"]:
-        values = [content["metrics"][name] * (1 if name.endswith("loss") else 100) for content in contents]
+        scale = 100 if name.rpartition("/")[2] in METRICS else 1
+        values = [content["metrics"][name] * scale for content in contents]
         spread = statistics.stdev(values) if len(values) > 1 else None
         found[name] = {"values": values, "mean": statistics.fmean(values), "std": spread}
-    seeds, minutes = [content["seed"] for content in contents], [content["seconds"] / 60 for content in contents]
+    seeds, minutes = [content["seed"] for content in contents], [_minutes(run) for run in runs]
     write_json(target, {"seeds": seeds, "minutes": minutes, "runs": [str(run) for run in runs], "metrics": found})
     width = max(map(len, found))
     lines = [
@@ -29,3 +31,9 @@ def summarise(runs: Sequence[Path], target: Path) -> str:
         for name, one in found.items()
     ]
     return "\n".join([f"best models on dev, seeds {', '.join(map(str, seeds))}", *lines])
+
+
+def _minutes(run: Path) -> float:
+    """Of a run and of the stage before it, if there is one."""
+    stages = filter(Path.is_file, (run / "run.json", run / "intermediate" / "run.json"))
+    return sum(float(read_json(stage)["seconds"]) for stage in stages) / 60
