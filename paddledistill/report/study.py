@@ -35,13 +35,16 @@ class Teachers:
         """
         if not settings.is_file():
             raise UserError(f"no {settings}: benchmark/glue/figures.py makes the teachers and writes it")
-        self._results, self._runs = read_json(settings), runs
+        self._results, self._source, self._runs = read_json(settings), settings, runs
+        if not {"settings", "rows"} <= set(self._results):
+            raise UserError(f"{settings} tells no settings of teachers: give the results of benchmark/glue/figures.py")
 
     def run(self, name: str, seed: int) -> Path:
         """The run of a seed; where there are fewer seeds, they are taken in turn.
 
-        :raises UserError: if it is not there.
+        :raises UserError: if it is not there, or there are no results for the task.
         """
+        self.row(name)  # asked for after all training
         chosen = self._results["settings"].get(get_task(name).name, {})
         runs = self._runs / name / chosen.get("folder", "")
         there = sorted(path.parent for path in runs.glob("seed-*/best_model"))
@@ -51,9 +54,15 @@ class Teachers:
         return own if own in there else there[(seed - 1) % len(there)]
 
     def row(self, name: str) -> Row:
-        """The teacher's row of a task, over all its seeds."""
+        """The teacher's row of a task, over all its seeds.
+
+        :raises UserError: if there is none.
+        """
         task = get_task(name).name
-        return next(row for row in self._results["rows"] if row["task"] == task and row["role"] == "teacher")
+        for row in self._results["rows"]:
+            if row["task"] == task and row["role"] == "teacher":
+                return row
+        raise UserError(f"{self._source} has no teacher of {name}: run benchmark/glue/figures.py --tasks {name} first")
 
 
 def over_seeds(

@@ -149,7 +149,7 @@ def test_what_each_part_is_worth_is_said_in_flags_that_there_are() -> None:
 
 
 def test_teachers_that_are_not_there(run_recipe, glue: Path, tmp_path: Path) -> None:
-    (tmp_path / "glue.json").write_text('{"settings": {"mrpc": {"chosen": "5e-5, 4 epochs"}}}')
+    (tmp_path / "glue.json").write_text('{"settings": {"mrpc": {"chosen": "5e-5, 4 epochs"}}, "rows": []}')
     command = [
         "examples/tinybert/figures.py",
         "--tasks",
@@ -161,7 +161,10 @@ def test_teachers_that_are_not_there(run_recipe, glue: Path, tmp_path: Path) -> 
         "--teachers",
         tmp_path,
     ]
-    for settings, message in ((tmp_path / "none.json", "no "), (tmp_path / "glue.json", "no teacher")):
+    for settings, message in (
+        (tmp_path / "none.json", "makes the teachers"),
+        (tmp_path / "glue.json", "no teacher of MRPC"),
+    ):
         done = run_recipe(*command, "--settings", settings, "--output_dir", tmp_path / "runs")
         assert done.returncode == 2
         assert message in done.stderr.strip().splitlines()[-1]

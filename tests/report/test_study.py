@@ -24,12 +24,17 @@ def test_the_teacher_of_the_chosen_setting(tmp_path: Path, make_row) -> None:
         teachers.run("SST-2", 1)
     for seed in (1, 2):
         (tmp_path / "SST-2" / "5e-5-x3" / f"seed-{seed}" / "best_model").mkdir(parents=True)
-    with pytest.raises(UserError, match="no teacher .*RTE/seed-1: run"):
+    with pytest.raises(
+        UserError, match="glue.json has no teacher of RTE: run benchmark/glue/figures.py --tasks RTE first"
+    ):
         teachers.run("RTE", 1)
     assert [teachers.run("SST-2", seed).name for seed in (1, 2, 3)] == ["seed-1", "seed-2", "seed-1"]
     assert teachers.row("SST-2")["mean"] == 90.0
     with pytest.raises(UserError, match="makes the teachers"):
         study.Teachers(tmp_path / "none.json", tmp_path)
+    (tmp_path / "other.json").write_text(json.dumps({"rows": []}))
+    with pytest.raises(UserError, match="other.json tells no settings of teachers: give the results of"):
+        study.Teachers(tmp_path / "other.json", tmp_path)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
