@@ -28,16 +28,14 @@ HELD_OUT_EVERY = 100  # articles
 _CHUNK = 4096  # paragraphs
 
 
-def to_stream(
-    paragraphs: Sequence[str], ids: Callable[[Sequence[str]], list[list[int]]], chunk: int = _CHUNK
-) -> NDArray[np.int32]:
+def to_stream(paragraphs: Sequence[str], ids: Callable[[Sequence[str]], list[list[int]]]) -> NDArray[np.int32]:
     """All token ids one after the other, int32.
 
     :param ids: a tokenizer's function from texts to ids without special tokens.
     """
     parts = []
-    for first in range(0, len(paragraphs), chunk):
-        parts += [np.asarray(row, np.int32) for row in ids(paragraphs[first : first + chunk])]
+    for first in range(0, len(paragraphs), _CHUNK):
+        parts += [np.asarray(row, np.int32) for row in ids(paragraphs[first : first + _CHUNK])]
     return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
@@ -61,6 +59,8 @@ def packed(corpus: Path, tokenizer: Tokenizer | SubwordTokenizer, guarded: Seque
     if not parallel.agreed(target.is_dir):
         with Journal(target.with_suffix(".parts"), key, resume=False, wait=True):
             if parallel.is_main() and not target.is_dir():  # not by the command that was waited for
+                for killed in target.parent.glob(f".{target.name}.*.part"):
+                    shutil.rmtree(killed)
                 _pack(corpus, tokenizer, guarded, target)
             parallel.barrier()
     train, held_out = (np.load(target / f"{name}.npy", mmap_mode="r") for name in ("train", "held_out"))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from paddledistill.data import packed_text
 from paddledistill.data.masked_text import MASKED_SHARE, mask_text
 from paddledistill.data.packed_text import to_stream
 from paddledistill.data.tokenization import Tokenizer
@@ -20,9 +21,10 @@ def stream() -> np.ndarray:
     return np.random.default_rng(1).integers(7, 1000, 10_000).astype(np.int32)
 
 
-def test_the_stream_joins_all_paragraphs_in_order() -> None:
+def test_the_stream_joins_all_paragraphs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_text, "_CHUNK", 3)
     stream = to_stream(
-        ["1 2", "", "3", "4 5 6"], lambda texts: [[int(word) for word in text.split()] for text in texts], chunk=3
+        ["1 2", "", "3", "4 5 6"], lambda texts: [[int(word) for word in text.split()] for text in texts]
     )
     assert stream.tolist() == [1, 2, 3, 4, 5, 6]
     assert stream.dtype == np.int32

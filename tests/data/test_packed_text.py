@@ -74,6 +74,15 @@ def test_streams_hold_all_text_once_and_are_made_once(
     assert len(packed(source, tokenizer, []).train) < len(streams.train)
 
 
+def test_what_a_killed_command_left_is_removed(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    source = corpus(tmp_path / "text")
+    packed(source, tokenizer, [])
+    (made,) = (tmp_path / "home" / "text").iterdir()
+    made.rename(made.with_name(f".{made.name}.4711.part"))
+    packed(source, tokenizer, [])
+    assert list(made.parent.iterdir()) == [made]
+
+
 def test_a_second_command_waits_for_the_first(
     tmp_path: Path, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:
