@@ -32,12 +32,13 @@ def build_parser() -> cli.Parser:
     )
     text = parser.add_argument_group("text")
     text.add_argument(
-        "--corpus", required=True, help="text to train on, a paragraph a line, a blank line between articles"
+        "--corpus", type=Path, required=True, help="text to train on, a paragraph a line, a blank line between articles"
     )
     text.add_argument(
         "--glue_dir",
         "--data_dir",
         dest="data_dir",
+        type=Path,
         help="GLUE files whose dev and test sentences must not be in the text",
     )
     text.add_argument("--max_seq_length", type=cli.positive_int, default=64, help="wordpieces a row")
@@ -47,7 +48,7 @@ def build_parser() -> cli.Parser:
     flags.add_adamw_flags(flags.add_optimization_flags(parser, batch_size=32, learning_rate=3e-3, epochs=1))
     flags.add_run_flags(parser, seed=42)
     result = parser.add_argument_group("result")
-    result.add_argument("--weights", help="where to put the update at the end (a .npz of float16)")
+    result.add_argument("--weights", type=cli.new_file, help="where to put the update at the end (a .npz of float16)")
     result.add_argument("--results", type=cli.new_file, help="where to put the figures at the end (a .json)")
     return parser
 
@@ -71,11 +72,12 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
 
     encoder = mlm.pretrained_directory(args.model_name_or_path)
-    positions = read_config(encoder).get("max_position_embeddings", 512)
+    config = read_config(encoder)
+    positions = config.get("max_position_embeddings", 512)
     if args.max_seq_length > positions:
         raise UserError(f"--max_seq_length {args.max_seq_length} is beyond the {positions} positions of {encoder}")
-    inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": digest_text(Path(args.corpus))}
-    guarded = held_out_rows(args.data_dir and Path(args.data_dir))
+    inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": digest_text(args.corpus)}
+    guarded = held_out_rows(args.data_dir)
     inputs["guarded rows"] = digest_examples(guarded)
     run = RunDirectory.claim(args.output_dir, vars(args), inputs, args.resume, args.overwrite)
     if run.is_complete:
@@ -83,10 +85,10 @@ def main(args: argparse.Namespace) -> None:
         return
     runtime.start(args.device, args.seed, args.amp)
     tokenizer = Tokenizer.from_directory(encoder)
-    text = packed(Path(args.corpus), tokenizer, guarded)
+    text = packed(args.corpus, tokenizer, guarded)
     rows = mask_text(text.train, tokenizer, args.max_seq_length, args.seed)
     held_out_set = mask_text(text.held_out, tokenizer, args.max_seq_length, args.seed, args.held_out_rows)
-    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=len(tokenizer.vocab)))
+    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=config["vocab_size"]))
     result = loop.train(
         model,
         objectives.supervised(model),
@@ -111,11 +113,9 @@ def main(args: argparse.Namespace) -> None:
             if line["kind"] == "eval"
         ]
         size = {"parameters": mlm.trainable(model), "megabytes": round(update.stat().st_size / 1e6, 2)}
-        files.write_json(
-            Path(args.results), figures(args, run.content, result.seconds, shipped, curve) | {"update": size}
-        )
+        files.write_json(args.results, figures(args, run.content, result.seconds, shipped, curve) | {"update": size})
     if args.weights:
-        with files.atomic_file(Path(args.weights)) as partial:
+        with files.atomic_file(args.weights) as partial:
             shutil.copyfile(update, partial)
     run.finish(result, rows=len(rows))
 

@@ -1,6 +1,7 @@
 """The real examples/tinybert/fit_masked_lm.py on a tiny encoder and made-up text."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,11 +73,15 @@ def test_it_fits_saves_and_reports(run_recipe: Callable, tiny_bert: Path, corpus
 def test_text_that_holds_a_dev_sentence_is_dropped(
     run_recipe: Callable, tiny_bert: Path, corpus: Path, glue_dir: Path, tmp_path: Path
 ) -> None:
+    """Of an encoder with more embeddings than words, as those are whose number is rounded up."""
+    encoder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    *words, _ = (encoder / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    (encoder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     sentence = (glue_dir / "SST-2" / "dev.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
     corpus.write_text(
         corpus.read_text(encoding="utf-8") + f"\n\nSomeone said: {sentence} And left.\n", encoding="utf-8"
     )
-    done = run_recipe(SCRIPT, *flags(tiny_bert, corpus, tmp_path / "run", "--glue_dir", glue_dir), check=True)
+    done = run_recipe(SCRIPT, *flags(encoder, corpus, tmp_path / "run", "--glue_dir", glue_dir), check=True)
     assert "1 dropped because they hold" in done.stderr
 
 
@@ -86,12 +91,13 @@ def test_text_that_holds_a_dev_sentence_is_dropped(
         ({"--corpus": "none.txt"}, "no text file none.txt"),
         ({"--model_name_or_path": "no-such-encoder"}, "no-such-encoder"),
         ({"--max_seq_length": 600}, "600 is beyond the 512 positions"),
+        ({"--weights": "."}, "argument --weights: must be the path of a file"),
     ],
 )
 def test_bad_input_ends_in_one_line(
     change: dict[str, object], message: str, run_recipe: Callable, tiny_bert: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    given = flags(tiny_bert, corpus, tmp_path / "run")
+    given = flags(tiny_bert, corpus, tmp_path / "run", "--weights", tmp_path / "weights.npz")
     for flag, value in change.items():
         given[given.index(flag) + 1] = value
     done = run_recipe(SCRIPT, *given)
