@@ -242,9 +242,10 @@ def take_presets(args: argparse.Namespace, task: Any) -> None:
     is_prediction = args.stage == "prediction"
     of_both = {"learning_rate": PREDICTION_RATE, "epochs": PREDICTION_EPOCHS, "max_steps": -1}
     for name, default in of_both.items():
-        if is_prediction and getattr(args, f"prediction_{name}") != default:
+        if args.stage != "both" and getattr(args, f"prediction_{name}") != default:
             here = "num_train_epochs" if name == "epochs" else name
-            raise UserError(f"--prediction_{name} is for a run of both stages: with --stage prediction give --{here}")
+            remedy = f"with --stage prediction give --{here}" if is_prediction else "leave it out"
+            raise UserError(f"--prediction_{name} is for a run of both stages: {remedy}")
     args.max_seq_length = args.max_seq_length or task.max_seq_length
     args.num_train_epochs = args.num_train_epochs or (PREDICTION_EPOCHS if is_prediction else task.intermediate_epochs)
     args.learning_rate = args.learning_rate or (PREDICTION_RATE if is_prediction else INTERMEDIATE_RATE)

@@ -669,6 +669,9 @@ def test_flags_that_do_not_fit(
     assert "with --stage prediction give --num_train_epochs" in one_line(
         distil("--stage", "prediction", "--prediction_epochs", "5", "--output_dir", tmp_path / "a")
     )
+    assert "is for a run of both stages: leave it out" in one_line(
+        distil("--stage", "intermediate", "--prediction_epochs", "5", "--output_dir", tmp_path / "a")
+    )
 
 
 def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
