@@ -5,8 +5,8 @@ Of each alphabetic word that is no stop word, candidates are gathered: for a wor
 language model finds most probable in its place; for a longer one, its M nearest by word vectors. Then N variants of the row are
 drawn, each word being replaced with probability p.
 
-Rows keep their other columns, quotes are data, variants that equal or contain a dev or test row are dropped. What was done, with
-which arguments and inputs, goes to train_aug.json.
+Rows keep their other columns (those of .jsonl become texts), quotes are data, variants that equal or contain a dev or test row are
+dropped. What was done, with which arguments and inputs, goes to train_aug.json.
 """
 
 import argparse
