@@ -48,6 +48,33 @@ def add_training_task_flags(parser: argparse.ArgumentParser, *tasks: str) -> Any
     return group
 
 
+def add_text_flags(parser: argparse.ArgumentParser, *, max_seq_length: int, held_out_rows: int) -> None:
+    """Plain text, and how it is cut into rows."""
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--corpus",
+        type=Path,
+        required=True,
+        help="a text file, a .gz, or a directory of .txt and .txt.gz: a paragraph a line, a blank line between articles",
+    )
+    text.add_argument(
+        "--data_dir",
+        "--glue_dir",
+        dest="data_dir",
+        type=Path,
+        help="GLUE files whose dev and test sentences must not be in the text",
+    )
+    text.add_argument(
+        "--max_seq_length",
+        type=cli.positive_int,
+        default=max_seq_length,
+        help="tokens a row of text, special ones included",
+    )
+    text.add_argument(
+        "--held_out_rows", type=cli.positive_int, default=held_out_rows, help="rows of held-out articles to measure on"
+    )
+
+
 def add_optimization_flags(
     parser: argparse.ArgumentParser,
     *,

@@ -10,7 +10,6 @@ import argparse
 import logging
 import shutil
 import time
-from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
@@ -30,21 +29,7 @@ def build_parser() -> cli.Parser:
     model.add_argument(
         "--rank", type=cli.positive_int, default=16, help="rank of the change of each matrix of the encoder"
     )
-    text = parser.add_argument_group("text")
-    text.add_argument(
-        "--corpus", type=Path, required=True, help="text to train on, a paragraph a line, a blank line between articles"
-    )
-    text.add_argument(
-        "--glue_dir",
-        "--data_dir",
-        dest="data_dir",
-        type=Path,
-        help="GLUE files whose dev and test sentences must not be in the text",
-    )
-    text.add_argument("--max_seq_length", type=cli.positive_int, default=64, help="wordpieces a row")
-    text.add_argument(
-        "--held_out_rows", type=cli.positive_int, default=512, help="rows of held-out articles to measure on"
-    )
+    flags.add_text_flags(parser, max_seq_length=64, held_out_rows=512)
     flags.add_adamw_flags(flags.add_optimization_flags(parser, batch_size=32, learning_rate=3e-3, epochs=1))
     flags.add_run_flags(parser, seed=42)
     result = parser.add_argument_group("result")

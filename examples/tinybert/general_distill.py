@@ -12,7 +12,6 @@ file that later runs map from disk. Every hundredth article is held out, and the
 
 import argparse
 import logging
-from pathlib import Path
 from typing import Any
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
@@ -54,23 +53,7 @@ def build_parser() -> cli.Parser:
         of_layers = "" if name == "num_hidden_layers" else ", with --init_from_layers the teacher's"
         student.add_argument(f"--{name}", type=cli.positive_int, help=f"{meaning} (default: {default}{of_layers})")
     student.add_argument("--dropout", type=cli.probability, default=0.0, help="in the student")
-    text = parser.add_argument_group("text")
-    text.add_argument(
-        "--corpus", type=Path, required=True, help="a text file, a .gz, or a directory of .txt and .txt.gz"
-    )
-    text.add_argument(
-        "--data_dir",
-        "--glue_dir",
-        dest="data_dir",
-        type=Path,
-        help="GLUE files whose dev and test sentences must not be in the text",
-    )
-    text.add_argument(
-        "--max_seq_length", type=cli.positive_int, default=128, help="tokens a row of text, special ones included"
-    )
-    text.add_argument(
-        "--held_out_rows", type=cli.positive_int, default=256, help="rows of held-out articles to measure on"
-    )
+    flags.add_text_flags(parser, max_seq_length=128, held_out_rows=256)
     terms = parser.add_argument_group("losses")
     flags.add_matching_flags(terms)
     parser.set_defaults(layer_map="uniform")  # fits any depths
