@@ -57,8 +57,7 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill.training.run_directory import RunDirectory, best_model, read_metrics
 
     encoder = mlm.pretrained_directory(args.model_name_or_path)
-    config = read_config(encoder)
-    positions = config.get("max_position_embeddings", 512)
+    positions = read_config(encoder).get("max_position_embeddings", 512)
     if args.max_seq_length > positions:
         raise UserError(f"--max_seq_length {args.max_seq_length} is beyond the {positions} positions of {encoder}")
     inputs = {"encoder": models.identify(args.model_name_or_path), "corpus": digest_text(args.corpus)}
@@ -73,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
     text = packed(args.corpus, tokenizer, guarded)
     rows = mask_text(text.train, tokenizer, args.max_seq_length, args.seed)
     held_out_set = mask_text(text.held_out, tokenizer, args.max_seq_length, args.seed, args.held_out_rows)
-    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train, minlength=config["vocab_size"]))
+    model = mlm.add_update(args.model_name_or_path, args.rank, np.bincount(text.train))
     result = loop.train(
         model,
         objectives.supervised(model),

@@ -165,8 +165,8 @@ def add_update(source: str, rank: int, frequencies: NDArray[Any]) -> MaskedLM:
     """A pre-trained encoder with a new head, of which only an update is trainable: low-rank, layer norms, biases, head.
 
     :param source: a local or embedded encoder; the word embeddings stay as they are.
-    :param frequencies: [vocabulary] counts of the wordpieces in the text; the decoder's bias starts at their logarithm, so that
-        training does not begin by learning which words are frequent.
+    :param frequencies: counts of the wordpieces in the text, by id, as far as any occur; the decoder's bias starts at their logarithm,
+        so that training does not begin by learning which words are frequent.
     """
     model = _load(source, may_be_new=(_HEAD,))
     network = model.network
@@ -175,8 +175,10 @@ def add_update(source: str, rank: int, frequencies: NDArray[Any]) -> MaskedLM:
             *path, last = name.split(".")
             parent = getattr(layer, path[0]) if path else layer
             setattr(parent, last, LowRankLinear(getattr(parent, last), rank))
-    shares = (frequencies + 1) / (frequencies + 1).sum()
-    network.cls.predictions.decoder.bias.set_value(np.log(shares).astype(np.float32))
+    bias = network.cls.predictions.decoder.bias
+    counts = np.ones(len(bias))  # there may be more embeddings than wordpieces
+    counts[: len(frequencies)] += frequencies
+    bias.set_value(np.log(counts / counts.sum()).astype(np.float32))
     changing = set(_update_tensors(network))
     for name, parameter in network.named_parameters():
         parameter.stop_gradient = name not in changing
