@@ -82,11 +82,12 @@ def write(report: Mapping[str, Any], directory: Path, results: Path | None = Non
     :param results: also write what is ``published`` there.
     """
     data, page = directory / "report.json", directory / "report.html"
+    drawn = html.render(report)
     write_json(data, report)
     if results:
         write_json(results, published(report))
     with atomic_file(page) as partial:
-        partial.write_text(html.render(report), encoding="utf-8")
+        partial.write_text(drawn, encoding="utf-8")
     return data, page
 
 

@@ -131,7 +131,7 @@ def headline(main: Sequence[Mapping[str, Any]]) -> str:
 
 def students(main: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """For each distilled student its row, the row of the same student alone (or None), what the teacher's help was worth (mean, points of
-    100; and in how many seeds it was positive), and how many times smaller it is than the teacher."""
+    100; and in how many of how many seeds it was positive), and how many times smaller it is than the teacher."""
     teacher = next(row for row in main if row["role"] == "teacher")
     found = []
     for row in main:
@@ -139,9 +139,18 @@ def students(main: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             continue
         alone = next((other for other in main if other["role"] == "alone" and other["system"] == row["system"]), None)
         gain = row["mean"] - alone["mean"] if alone else None
-        won = sum(ours > theirs for ours, theirs in zip(row["values"], alone["values"], strict=True)) if alone else 0
-        found.append({"row": row, "alone": alone, "gain": gain, "won": won, "smaller": times_smaller(row, teacher)})
+        pairs = _paired(row["values"], alone["values"]) if alone else []
+        won = sum(ours > theirs for ours, theirs in pairs)
+        smaller = times_smaller(row, teacher)
+        found.append({"row": row, "alone": alone, "gain": gain, "won": won, "seeds": len(pairs), "smaller": smaller})
     return found
+
+
+def _paired(ours: Sequence[float], theirs: Sequence[float]) -> list[tuple[float, float]]:
+    """Seed by seed; the one score of a run that is beside several seeds goes with each."""
+    count = max(len(ours), len(theirs))
+    first, second = ([*values] * (count if len(values) == 1 else 1) for values in (ours, theirs))
+    return list(zip(first, second, strict=True))
 
 
 def times_smaller(row: Mapping[str, Any], teacher: Mapping[str, Any]) -> float | None:

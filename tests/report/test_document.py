@@ -251,8 +251,26 @@ def test_what_the_teacher_was_worth(make_row):
         make_row(83.0, system="T", role="distilled"),
     ]
     first, second = html.students(rows)
-    assert (first["gain"], first["won"]) == (3.0, 1)
+    assert (first["gain"], first["won"], first["seeds"]) == (3.0, 1, 2)
     assert (second["alone"], second["gain"]) == (None, None)
+
+
+def test_one_run_beside_several_seeds_of_the_same_student(make_row):
+    one, several = [80.0], [79.0, 81.0, 80.5]
+    for alone, distilled, won in ((one, several, 2), (several, one, 1)):
+        rows = [
+            make_row(90.0),
+            make_row(80.0, system="S", role="alone", values=alone),
+            make_row(80.0, system="S", role="distilled", values=distilled),
+        ]
+        (student,) = html.students(rows)
+        assert (student["won"], student["seeds"]) == (won, 3)
+
+
+def test_a_page_that_cannot_be_drawn_leaves_no_data_either(report, tmp_path):
+    with pytest.raises(KeyError):
+        document.write({**report, "runs": [{}]}, tmp_path, tmp_path / "results.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_standard_error_of_an_accuracy(make_row):
