@@ -8,6 +8,7 @@
     last/                what a killed run goes on from; replaced in one step
     best_model_<step>/   the best model so far, loadable by PaddleNLP and by paddledistill.models.load
     best_model           stable name of the above
+    submission/          answers to test sets, where they were asked for
 """
 
 import json
@@ -32,9 +33,12 @@ logger = logging.getLogger(__name__)
 BEST = "best_model"
 OTHER = "model"
 LAST = "last"
+ANSWERS = "submission"
 BINS = 30  # of a histogram
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+_LOCK = ".lock"
+_PARTIAL = ".*.part"  # of a process that was killed while it wrote
 # What may differ when a run goes on: how it is shown and kept, on what it computes, and where it and its results are.
 _NOT_COMPARED = {
     *("resume", "overwrite", "logging_steps", "save_total_limit"),
@@ -118,7 +122,7 @@ class RunDirectory:
                 )
             _check_same(path, content, arguments, inputs)
             return content
-        if directory.is_dir() and not file.is_file() and any(directory.iterdir()):
+        if directory.is_dir() and not file.is_file() and not all(map(_is_leftover, directory.iterdir())):
             raise UserError(f"output directory {path} is in use and holds no run: choose another --output_dir")
         return {
             "command": runtime.typed_command(),
@@ -143,16 +147,19 @@ class RunDirectory:
 
     def _begin(self) -> None:
         try:
-            self._lock = lock(self.path / ".lock")
+            self._lock = lock(self.path / _LOCK)
         except BlockingIOError:
             raise UserError(
                 f"output directory {self.path} is in use by another process: wait for it, or choose another"
             ) from None
+        # In this order a kill at any point leaves the old run or the new one, and no run goes on from another's state.
         if self._overwrite:
-            self._clear()
-        for partial in self.path.glob(".*.part"):  # of a process that was killed while it wrote
-            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+            (self.path / LAST).unlink(missing_ok=True)
         write_json(self.path / RUN_FILE, self.content)
+        if self.last is None:
+            self._clear()
+        for partial in self.path.glob(_PARTIAL):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
 
     @property
     def is_complete(self) -> bool:
@@ -174,11 +181,12 @@ class RunDirectory:
         self.release()
 
     def _clear(self) -> None:
+        """Delete what an earlier run left, so that one with no state to go on from begins with nothing."""
         for entry in self.path.iterdir():
             if entry.is_symlink() or entry.is_file():
-                if entry.name != ".lock":
+                if entry.name not in (_LOCK, RUN_FILE):
                     entry.unlink()
-            elif entry.name == "visualdl" or entry.name.startswith((f"{BEST}_", f"{OTHER}_", ".")):
+            elif entry.name in ("visualdl", ANSWERS) or entry.name.startswith((f"{BEST}_", f"{OTHER}_", ".")):
                 shutil.rmtree(entry)
 
     def log(
@@ -303,6 +311,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return records
+
+
+def _is_leftover(entry: Path) -> bool:
+    """Whether a process that was killed as it began left ``entry``."""
+    return entry.name == _LOCK or entry.match(_PARTIAL)
 
 
 def _read_run(file: Path) -> dict[str, Any]:

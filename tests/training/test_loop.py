@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -233,6 +234,63 @@ def test_claims(tmp_path: Path) -> None:
     (path / "run.json").write_text("{")
     with pytest.raises(UserError, match="is damaged: --overwrite"):
         RunDirectory.claim(path, {}, {}, resume=True)
+
+
+def test_a_run_that_is_overwritten_leaves_nothing_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    RunDirectory.claim(path, {"seed": 1}, {}).begin()
+    for name in ("submission/SST-2.tsv", "best_model_5/weights", ".last_5/state.json", "visualdl/log"):
+        (path / name).parent.mkdir(exist_ok=True)
+        (path / name).write_text("old")
+    (path / "report.html").write_text("old")
+    (path / "best_model").symlink_to("best_model_5")
+    (path / "last").symlink_to(".last_5")
+    RunDirectory.claim(path, {"seed": 1}, {}, overwrite=True).begin()
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json"]
+
+
+@pytest.mark.parametrize("deleted", range(5))
+def test_an_overwriting_run_killed_as_it_begins_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deleted: int
+) -> None:
+    """Whatever it had deleted by then, one of both runs is there, and the new one has no state of the old to go on from."""
+    path = tmp_path / "run"
+    RunDirectory.claim(path, {"seed": 1}, {}).begin()
+    (path / ".last_5").mkdir()
+    (path / "last").symlink_to(".last_5")
+    for name in ("a.html", "b.html", "c.html"):
+        (path / name).write_text("old")
+    unlink, left = Path.unlink, [deleted]
+
+    def dying(self: Path, missing_ok: bool = False) -> None:
+        if self.name.endswith(".part"):  # was moved to its place by then
+            return
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        unlink(self, missing_ok)
+
+    run = RunDirectory.claim(path, {"seed": 2}, {}, overwrite=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", dying)
+        with suppress(Killed):
+            run.begin()
+    run.release()
+    if not deleted:
+        assert json.loads((path / "run.json").read_text())["arguments"] == {"seed": 1}
+        assert (path / "last").is_dir()
+        return
+    RunDirectory.claim(path, {"seed": 2}, {}, resume=True).begin()
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json"]
+
+
+def test_a_process_killed_before_it_wrote_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".run.json.123.part").touch()
+    for flags in ({}, {"resume": True}, {"overwrite": True}):
+        run = RunDirectory.claim(tmp_path, {}, {}, **flags)
+    run.begin()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".lock", "run.json"]
 
 
 def test_a_moved_run_goes_on(tmp_path: Path) -> None:
