@@ -74,7 +74,10 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common, or an evaluation alone."""
+    if args.predict_dir and not args.do_predict:
+        raise UserError("--predict_dir is where --do_predict puts its answers: give both, or neither")
     if args.do_eval:
+        refuse_what_only_trains(args)
         evaluate_only(args)
         return
     args.max_seq_length = args.max_seq_length or MAX_SEQ_LENGTH
@@ -135,10 +138,15 @@ def fine_tune(args: argparse.Namespace) -> None:
     conclude(run, result, len(examples), dev["dev"], task, None if args.init_from_layers else args.model_name_or_path)
 
 
+def refuse_what_only_trains(args: argparse.Namespace) -> None:
+    """:raises UserError: for flags that would be ignored: a saved model says itself what it is."""
+    given = {"--seeds": args.seeds, "--init_from_layers": args.init_from_layers, "--model_type": args.model_type}
+    for flag in (flag for flag, value in given.items() if value):
+        raise UserError(f"--do_eval trains nothing, so there is nothing for {flag} to change: leave it out")
+
+
 def evaluate_only(args: argparse.Namespace) -> None:
     """Metrics and analysis of a model that is there, on the dev set; nothing is trained."""
-    if args.seeds:
-        raise UserError("--do_eval trains nothing, so there is nothing for --seeds to change: leave it out")
     from paddledistill import runtime
     from paddledistill.data.reading import load_dev_sets
     from paddledistill.distill.teacher import load_teacher
@@ -184,7 +192,9 @@ def read_tests(args: argparse.Namespace, task: Any) -> dict[str, Any]:
 
 def answers_dir(args: argparse.Namespace) -> Path:
     """Where answers to test sets go."""
-    return args.predict_dir or Path(args.output_dir) / "submission"
+    from paddledistill.training.run_directory import ANSWERS
+
+    return args.predict_dir or Path(args.output_dir) / ANSWERS
 
 
 def answer_tests(args: argparse.Namespace, task: Any, model: Any, tests: dict[str, Any]) -> None:
