@@ -29,6 +29,9 @@ class Rows(NamedTuple):
 class Format(Protocol):
     """Reads the rows of a text, and writes them."""
 
+    too_many: str
+    """What most likely is wrong with a row of too many cells."""
+
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         """The rows of ``text``, which is not empty; ``path`` is for messages, ``wanted`` are the columns that matter.
 
@@ -46,6 +49,8 @@ class Format(Protocol):
 
 
 class _Tabs:
+    too_many = "a tab too many"
+
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         # Only LF parts lines: str.splitlines would also cut at U+2028 and others, which occur inside sentences.
         # A file that was twice made CRLF has lines that end in CR CR LF.
@@ -68,6 +73,8 @@ class _Tabs:
 
 
 class _Commas:
+    too_many = "a comma too many, or one in a text that is not in double quotes"
+
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         csv.field_size_limit(2**31 - 1)  # Windows takes no more
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -93,6 +100,8 @@ class _Commas:
 
 
 class _JsonLines:
+    too_many = "a key too many"
+
     def read(self, text: str, path: Path, has_header: bool, wanted: Collection[str | int]) -> Rows:
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
         if not lines:

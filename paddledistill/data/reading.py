@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from paddledistill import files
 from paddledistill.data import download, movie_reviews
-from paddledistill.data.tables import Columns, find_columns, numbered_rows
+from paddledistill.data.tables import Columns, find_columns, numbered_rows, width_fault
 from paddledistill.errors import UserError
 from paddledistill.tasks import EMBEDDED, TASKS, Example, LeakGuard, Task, folders_named, same_name
 
@@ -272,7 +272,7 @@ def read_rows(path: Path, task: Task, labelled: bool = True) -> list[Example]:
     for number, cells in rows:
         columns = columns or find_columns(header, len(header or cells), task, path, labelled)
         try:
-            examples.append(_example(cells, columns, task, indices, labelled))
+            examples.append(_example(cells, columns, path, task, indices, labelled))
         except _FaultError as fault:
             faults.append(f"{path}:{number}: {fault}")
             if len(faults) > task.faulty_rows * total:
@@ -291,10 +291,11 @@ class _FaultError(Exception):
     """What is wrong with one row; the caller knows file and line."""
 
 
-def _example(cells: list[str], columns: Columns, task: Task, indices: dict[str, int], labelled: bool) -> Example:
-    if len(cells) != columns.width:
-        missing = "a column is missing" if len(cells) < columns.width else "a tab too many"
-        raise _FaultError(f"{len(cells)} columns instead of {columns.width}: {missing}; correct the row")
+def _example(
+    cells: list[str], columns: Columns, path: Path, task: Task, indices: dict[str, int], labelled: bool
+) -> Example:
+    if fault := width_fault(cells, columns.width, path):
+        raise _FaultError(fault)
     texts = [cells[position] for position in columns.texts]
     for position, text in zip(columns.texts, texts, strict=True):
         if not text or text.isspace():

@@ -82,6 +82,14 @@ def find_columns(header: list[str] | None, width: int, task: Task, path: Path, l
     return Columns(texts, label, width)
 
 
+def width_fault(cells: list[str], width: int, path: Path) -> str | None:
+    """What is wrong with a row of the file at ``path`` that has not ``width`` cells."""
+    if len(cells) == width:
+        return None
+    likely = "a column is missing" if len(cells) < width else formats.of(path).too_many
+    return f"{len(cells)} columns instead of {width}: {likely}; correct the row"
+
+
 def read_table(path: Path, task: Task) -> Table:
     """The file's cells as they are, for rewriting; :func:`find_columns` tells where texts and label are.
 
@@ -90,16 +98,15 @@ def read_table(path: Path, task: Task) -> Table:
     :raises UserError: missing file, undecodable bytes, a row of another width than the header (or the first row).
     """
     header, total, numbered, bom = numbered_rows(path, task)
-    rows, faulty, width = [], [], len(header or ())
+    rows, faults, width = [], [], len(header or ())
     for number, row in numbered:
         width = width or len(row)
-        if len(row) == width:
-            rows.append(row)
+        if fault := width_fault(row, width, Path(path)):
+            faults.append(f"{path}:{number}: {fault}")
         else:
-            faulty.append((number, row))
-    if len(faulty) > task.faulty_rows * total:
-        number, row = faulty[0]
-        raise UserError(f"{path}:{number}: {len(row)} columns instead of {width}: correct the row")
+            rows.append(row)
+    if len(faults) > task.faulty_rows * total:
+        raise UserError(faults[0])
     return Table(header, rows, bom)
 
 

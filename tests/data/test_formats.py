@@ -72,7 +72,12 @@ def test_other_keys_of_json_lines_hold_anything(tmp_path: Path) -> None:
     ("kind", "content", "message"),
     [
         (".csv", 'text,mood\n"no end,sad\n', r"train\.csv:\d: unexpected end of data"),
-        (".csv", "text,mood\nfine,sad\nfine\n", r"train\.csv:3: 1 columns instead of 2"),
+        (".csv", "text,mood\nfine,sad\nfine\n", r"train\.csv:3: 1 columns instead of 2: a column is missing"),
+        (
+            ".csv",
+            "text,mood\nso, so,sad\n",
+            r"train\.csv:2: 3 columns .*: a comma too many, or one in a text that is not",
+        ),
         (".csv", "words,mood\nfine,sad\n", r"train\.csv:1: the header has no column 'text'"),
         (".csv", 'text,mood\n"two\nlines",glum\n', r"train\.csv:3: label 'glum' is not one of sad, glad"),
         (".jsonl", '{"text": "a", "mood": "sad"}\nnothing\n', r"train\.jsonl:2: not JSON"),

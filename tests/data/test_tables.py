@@ -38,7 +38,7 @@ def test_columns(glue_dir: Path) -> None:
 def test_ragged_rows(tmp_path: Path) -> None:
     path = tmp_path / "train.tsv"
     path.write_text("sentence\tlabel\na\t1\nb\n")
-    with pytest.raises(UserError, match=r"train\.tsv:3: 1 columns instead of 2"):
+    with pytest.raises(UserError, match=r"train\.tsv:3: 1 columns instead of 2: a column is missing; correct the row"):
         tables.read_table(path, SST2)
 
 
