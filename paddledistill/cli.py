@@ -190,6 +190,8 @@ def _choose_processes(arguments: argparse.Namespace) -> int:
     n_cpu, n_gpu = getattr(arguments, "n_cpu", 1), getattr(arguments, "n_gpu", 1)
     if n_cpu > 1 and n_gpu > 1:
         raise UserError(f"--n_cpu {n_cpu} and --n_gpu {n_gpu} exclude each other: leave one out")
+    if n_gpu > 1 and arguments.device == "cpu":
+        raise UserError(f"--device cpu uses no GPU: give --n_cpu {n_gpu} for as many processes, or leave --n_gpu out")
     if n_cpu > 1 or n_gpu == 0:
         arguments.device = "cpu"
     if launch.world() > 1:

@@ -143,6 +143,7 @@ def test_control_c_is_told_once(start, tmp_path: Path) -> None:
     [
         (("--n_cpu", "2", "--n_gpu", "2"), "exclude each other"),
         (("--n_cpu", "0"), "at least 1"),
+        (("--device", "cpu", "--n_gpu", "4"), "--device cpu uses no GPU: give --n_cpu 4"),
     ],
 )
 def test_flags_that_make_no_sense_are_refused(start, flags: tuple[str, ...], message: str) -> None:
