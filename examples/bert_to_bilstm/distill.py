@@ -91,6 +91,7 @@ def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common."""
     from paddledistill.errors import UserError
 
+    refuse_what_does_nothing(args)
     if args.ngram_range and args.ngram_range[0] > args.ngram_range[1]:
         raise UserError("--ngram_range: the fewest words come first, for example 1 5")
     if args.p_mask + args.p_pos > 1:
@@ -104,6 +105,18 @@ def main(args: argparse.Namespace) -> None:
     if args.n_iter is None:
         args.n_iter = 0 if args.use_aug else COPIES
     flags.each_seed(args, distil)
+
+
+def refuse_what_does_nothing(args: argparse.Namespace) -> None:
+    """:raises UserError: for flags of copies where none are drawn, and of the teacher's logits where they do not count."""
+    from paddledistill.errors import UserError
+
+    drawing, parser = ("p_mask", "p_pos", "p_ng", "ngram_range", "whole_word_mask"), build_parser()
+    unread = [name for name in drawing if getattr(args, name) != parser.get_default(name)]
+    if args.use_aug and args.n_iter is None and unread:
+        raise UserError(f"--{unread[0]} is for copies, and --use_aug draws none itself: give --n_iter, or leave it out")
+    if args.alpha == 1 and args.logits_loss == "soft":
+        raise UserError("--alpha 1 follows the labels alone: leave --logits_loss out, or give an --alpha below 1")
 
 
 def distil(args: argparse.Namespace) -> None:

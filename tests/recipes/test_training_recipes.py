@@ -432,6 +432,8 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
         (["--init_from_ckpt", "w", "--embedding_name", "v"], "not allowed with argument"),
         (["--ngram_range", 5, 1], "the fewest words come first"),
         (["--T", 4], "give --logits_loss soft"),
+        (["--logits_loss", "soft", "--alpha", 1], "--alpha 1 follows the labels alone"),
+        (["--use_aug", "--p_mask", 0.2], "--p_mask is for copies, and --use_aug draws none itself"),
         (["--p_mask", 0.6, "--p_pos", 0.5], "give at most 1 together"),
         (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
         (["--unlabelled", tmp_path / "none.txt"], "give --unlabelled a sentence a line"),
@@ -739,8 +741,13 @@ def test_a_run_says_where_its_best_model_errs(teacher: Path, run_recipe: Run, gl
     assert "--overwrite replaces it" in one_line(run_recipe(RUN_GLUE, *flags, "--output_dir", tmp_path / "out"))
     for wrong, message in (
         (["--seeds", "1,2"], "nothing for --seeds to change"),
+        (["--init_from_layers", 0], "nothing for --init_from_layers to change"),
+        (["--model_type", "bert"], "nothing for --model_type to change"),
         (["--max_seq_length", 513], "is beyond the 512 positions"),
         (["--predict_dir", tmp_path / "out" / "report.html"], "report.html is a file"),
     ):
         assert message in one_line(run_recipe(RUN_GLUE, *flags, *wrong, "--output_dir", tmp_path / "no"))
+    flags.remove("--do_predict")
+    refused = run_recipe(RUN_GLUE, *flags, "--predict_dir", tmp_path / "answers", "--output_dir", tmp_path / "no")
+    assert "--predict_dir is where --do_predict puts its answers" in one_line(refused)
     assert not (tmp_path / "no").exists()
