@@ -50,19 +50,25 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"no {args.data_dir}/SST-2/train.tsv: --data_dir is a folder of GLUE tasks")
     if not args.teacher_path.is_dir():
         raise UserError(f"no directory {args.teacher_path}: make a teacher with benchmark/glue/run_glue.py")
-    data = large_text(args.data_dir / "SST-2", args.work_dir / "glue" / "SST-2", args.rows)
-    run = args.work_dir / "run"
+    teacher, work = (
+        args.teacher_path.resolve(),
+        args.work_dir.resolve(),
+    )  # the run has a directory of its own to work in
+    data = large_text(args.data_dir / "SST-2", work / "glue" / "SST-2", args.rows)
+    run = work / "run"
     command = [
         sys.executable, str(ROOT / "examples/tinybert/task_distill.py"), "--stage", "intermediate", "--use_aug",
         "--task_name", "SST-2", "--data_dir", str(data.parent), "--model_name_or_path", "minilm-l6", "--init_from_layers", "1,3,5",
-        "--teacher_path", str(args.teacher_path), "--max_seq_length", "64", "--dropout", "0", "--max_steps", str(args.steps),
+        "--teacher_path", str(teacher), "--max_seq_length", "64", "--dropout", "0", "--max_steps", str(args.steps),
         "--logging_steps", "10", "--save_steps", str(10**6), "--output_dir", str(run), "--overwrite",
     ]  # fmt: skip
     samples = watch(command, run)
     row = measured(samples, args.rows, args.steps)
     print(json.dumps(row, indent=2))
     if args.results:
-        content: dict[str, Any] = read_json(args.results) if args.results.is_file() else header()
+        content: dict[str, Any] = (
+            read_json(args.results) if args.results.is_file() else {**runtime.provenance(), "rows": []}
+        )
         content["rows"] = [other for other in content["rows"] if other["claim"] != CLAIM] + [row]
         write_json(args.results, content)
 
@@ -139,14 +145,9 @@ def measured(samples: list[tuple[int, float]], rows: int, steps: int) -> dict[st
         "megabytes_per_100_steps": round(slope * 100 * 1000, 2),
         "train_rows": rows,
         "steps": steps,
-        "command": "python benchmark/speed/memory.py --data_dir glue --teacher_path runs/teacher --results docs/results/speed.json",
+        "command": runtime.typed_command(),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def header() -> dict[str, Any]:
-    """Of a file of results that has none."""
-    return {**runtime.provenance("python benchmark/speed/memory.py"), "rows": []}
 
 
 if __name__ == "__main__":

@@ -571,8 +571,9 @@ def prepared(args: argparse.Namespace, torch: Path | None) -> Bench:
     glue.mkdir(parents=True, exist_ok=True)
     for split in ("train.tsv", "dev.tsv"):  # a folder of our own: the augmentation writes beside its input
         (glue / split).write_bytes((args.data_dir / "SST-2" / split).read_bytes())
-    os.environ.setdefault("PADDLEDISTILL_ASSETS", str(assets.cache_dir() / "wheels"))
-    os.environ["PADDLEDISTILL_HOME"] = str(work / "home")  # nothing computed before is read back
+    # A home of its own, so that nothing computed before is read back; the model's wheel is still the user's.
+    os.environ["PADDLEDISTILL_ASSETS"] = str(assets.wheel("minilm-l6").parent)
+    os.environ["PADDLEDISTILL_HOME"] = str(work / "home")
     torch = torch and torch.absolute()
     glove = args.glove_embs and args.glove_embs.resolve()
     bench = Bench(glue.parent, work, torch, glove, SIZES[args.size])

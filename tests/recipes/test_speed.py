@@ -76,10 +76,13 @@ def test_memory_of_a_run_is_watched(run_recipe: Run, data: Path, tmp_path: Path)
     teacher = tmp_path / "teacher"
     run_recipe("benchmark/glue/run_glue.py", *common, "--max_steps", 1, "--output_dir", teacher, check=True)
     done = run_recipe(
-        MEMORY, "--data_dir", data, "--teacher_path", teacher, "--rows", 300, "--steps", 20, "--work_dir", tmp_path / "work",
-        "--results", tmp_path / "speed.json", check=True,
+        MEMORY, "--data_dir", "glue", "--teacher_path", "teacher", "--rows", 300, "--steps", 20, "--work_dir", "work",
+        "--results", "speed.json", check=True, cwd=tmp_path,
     )  # fmt: skip
     row = json.loads(done.stdout)
+    assert row["command"].endswith(
+        "memory.py --data_dir glue --teacher_path teacher --rows 300 --steps 20 --work_dir work --results speed.json"
+    )
     assert 0.2 < row["ours"] < 4
     assert json.loads((tmp_path / "speed.json").read_text())["rows"] == [row]
     lines = (tmp_path / "work" / "glue" / "SST-2" / "train_aug.tsv").read_text().splitlines()
