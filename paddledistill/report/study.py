@@ -101,7 +101,10 @@ def measure(
 
 
 class Results:
-    """A file of results: rows of a system replace those that it had, all others stay. Every change is written and printed."""
+    """A file of results: rows of a system replace those that it had, all others stay. Every change is written and printed.
+
+    Its head names the commands that made the rows: the one that runs, after the former ones as long as a row of theirs is left.
+    """
 
     def __init__(self, path: Path | None, **more: Any) -> None:
         """:param path: None writes nothing. :param more: further facts of a new file's head."""
@@ -109,14 +112,25 @@ class Results:
         old: Mapping[str, Any] = read_json(path) if path and path.is_file() else {"rows": []}
         about = {**runtime.provenance(), "latency": {"length": LENGTH, "warm_up": WARM_UP, "repeats": REPEATS}}
         self.content: dict[str, Any] = {**about, **more, **old, **about}
+        self._former = old.get("command", "").split(" && ")
+        self._made: set[tuple[str, str, str]] = set()
 
     def put(self, rows: Sequence[Row]) -> None:
         """The rows of a task, after those of other tasks; published figures last."""
-        new = {(row["task"], row["system"], row["role"]) for row in rows}
-        kept = [row for row in self.content["rows"] if (row["task"], row["system"], row["role"]) not in new]
+        new = set(map(_key, rows))
+        self._made |= new
+        kept = [row for row in self.content["rows"] if _key(row) not in new]
+        if any(_key(row) not in self._made for row in kept):
+            self.content["command"] = " && ".join(dict.fromkeys([*self._former, runtime.typed_command()]))
+        else:
+            self.content["command"] = runtime.typed_command()
         of_task = [*rows, *(row for row in kept if row["task"] == rows[0]["task"])]
         of_task.sort(key=lambda row: row["role"] == "published")
         self.content["rows"] = [row for row in kept if row["task"] != rows[0]["task"]] + of_task
         if self._path:
             write_json(self._path, self.content)
         print(text_table(rows), flush=True)
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["task"], row["system"], row["role"]

@@ -58,10 +58,14 @@ def test_rows_of_a_system_replace_those_that_it_had(
     assert [(row["task"], row["system"], row["mean"]) for row in content["rows"]] == [
         ("rte", "teacher", 60.0), ("sst-2", "teacher", 90.0), ("sst-2", "small", 80.0), ("sst-2", "theirs", 70.0),
     ]  # fmt: skip
-    assert (content["command"], content["encoder"]) == ("python figures.py --jobs 2", "x")
+    both = "python figures.py --jobs 1 && python figures.py --jobs 2"
+    assert (content["command"], content["encoder"]) == (both, "x")
     assert {"machine", "versions", "date"} <= set(content)
     assert content["latency"] == {"length": 32, "warm_up": 3, "repeats": 30}
     assert "90.0" in capsys.readouterr().out
+    for row in content["rows"]:
+        again.put([row])
+    assert json.loads(path.read_text())["command"] == "python figures.py --jobs 2", "of the first nothing is left"
     study.Results(None).put([make_row(task="rte")])
 
 
