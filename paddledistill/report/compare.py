@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,7 @@ def compare(
         measured[system.label] = _measure(system, loaded[system.label], timed[system.label], splits, task, batch_size)
     reference = next((system for system in systems if system.role == "teacher"), systems[0])
     teacher = measured[reference.label]
-    baselines = {split: _baseline(task, examples) for split, examples in splits.items()}
+    baselines = {split: baseline(task, examples) for split, examples in splits.items()}
     untold: Any = (
         {} if reference.role == "teacher" else {"retention": None, "speed_up": None, "speed_up_batch_32": None}
     )
@@ -227,27 +228,22 @@ def _row(
 
 def epochs(runs: Iterable[Mapping[str, Any]]) -> str | None:
     """``6 + 4 epochs``: how often each stage went through its rows, as the ``run.json`` of those that trained tell it."""
-    passes = [
-        run["steps"]
-        * run["arguments"]["batch_size"]
-        * run["arguments"].get("gradient_accumulation_steps", 1)
-        * run.get("processes", 1)
-        / run["rows"]
-        for run in runs
-        if run["steps"] and run.get("rows")
-    ]
+    passes = []
+    for run in (run for run in runs if run["steps"] and run.get("rows")):
+        portions = run["arguments"].get("gradient_accumulation_steps", 1) * run.get("processes", 1)
+        passes.append(run["steps"] / math.ceil(run["rows"] / run["arguments"]["batch_size"] / portions))
     return f"{' + '.join(f'{number:.1f}'.removesuffix('.0') for number in passes)} epochs" if passes else None
 
 
-def _baseline(task: Task, examples: Sequence[Example]) -> dict[str, float]:
-    """The task's metrics, in points of 100, of the best answer that does not look at the text: the majority label, or the mean score."""
+def baseline(task: Task, examples: Sequence[Example]) -> dict[str, float]:
+    """Each of the task's metrics, in points of 100, of the best answer that does not look at the text: one label, or the mean score."""
     labels = _labels(examples)
-    if task.is_regression:
-        constant = np.full((len(examples), 1), labels.mean(), dtype=np.float32)
-    else:
-        constant = np.zeros((len(examples), task.num_labels), dtype=np.float32)
-        constant[:, np.bincount(labels).argmax()] = 1
-    return {metric: 100 * value for metric, value in metrics.compute(task.metrics, constant, labels).items()}
+    answers = [[labels.mean()]] if task.is_regression else np.eye(task.num_labels)
+    scores = [
+        metrics.compute(task.metrics, np.tile(np.asarray(answer, np.float32), (len(examples), 1)), labels)
+        for answer in answers
+    ]
+    return {metric: 100 * max(score[metric] for score in scores) for metric in task.metrics}
 
 
 def _labels(examples: Sequence[Example]) -> NDArray[Any]:

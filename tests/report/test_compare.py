@@ -9,7 +9,7 @@ import pytest
 from paddledistill import models
 from paddledistill.errors import UserError
 from paddledistill.files import read_json
-from paddledistill.report.compare import KINDS, System, compare, disagreements
+from paddledistill.report.compare import KINDS, System, baseline, compare, disagreements
 from paddledistill.tasks import Example, get_task
 from paddledistill.training.evaluation import predict
 
@@ -71,7 +71,7 @@ def test_baseline_of_scores_is_the_constant_answer(tmp_path, systems, tiny_bert)
     directory.mkdir(parents=True)
     model.save(directory)
     (tmp_path / "run" / "run.json").write_text(
-        '{"seconds": 1.0, "steps": 1, "rows": 3, "seed": 1, "command": "c", "arguments": {"batch_size": 6}}'
+        '{"seconds": 1.0, "steps": 3, "rows": 33, "seed": 1, "command": "c", "arguments": {"batch_size": 32}}'
     )
     examples = [
         Example("a good film", "a great film", 4.5),
@@ -82,8 +82,15 @@ def test_baseline_of_scores_is_the_constant_answer(tmp_path, systems, tiny_bert)
         [System("teacher", "teacher", tmp_path / "run")], {"dev": examples}, task, length=8, warm_up=0, repeats=1
     )
     assert [(row["metric"], row["baseline"]) for row in found.rows] == [("pearson", 0.0), ("spearman", 0.0)]
-    assert {row["setting"] for row in found.rows} == {"2 epochs"}  # one step of six rows of three
+    assert {row["setting"] for row in found.rows} == {"1.5 epochs"}  # of 32 rows and one, which are two steps
     assert disagreements(found.examples, found.logits, found.systems)["shown"] == []
+
+
+def test_the_constant_answer_is_the_best_one_by_each_metric():
+    """Of ten pairs four are paraphrases: "none is" has more accuracy, "all are" more F1."""
+    examples = [Example("a", "b", number < 4) for number in range(10)]
+    found = baseline(get_task("qqp"), examples)
+    assert found == {"accuracy": pytest.approx(60), "f1": pytest.approx(100 * 2 * 0.4 / 1.4)}
 
 
 @pytest.mark.parametrize(
