@@ -84,7 +84,10 @@ def lock(path: Path, wait: bool = False) -> IO[str]:
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("w")
+        try:
+            stream = path.open("w")
+        except FileNotFoundError:  # the directory was deleted in between
+            continue
         if not fcntl:
             return stream
         try:

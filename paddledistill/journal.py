@@ -2,9 +2,8 @@
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
@@ -66,7 +65,7 @@ class Journal:
             return
         if self.directory.is_dir() and {path.name for path in self.directory.iterdir()} <= {_KEY_FILE, _LOCK_FILE}:
             self.remove()  # nothing in it is worth keeping
-        self._lock.close()
+        self._release()
 
     def has(self, name: str) -> bool:
         """Whether ``array`` or ``json`` of this name would be read, not computed."""
@@ -109,5 +108,16 @@ class Journal:
             partial.unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Delete it: the work is done."""
-        shutil.rmtree(self.directory)
+        """Delete it: the work is done. A command that waits for it may begin as soon as the lock file is gone."""
+        for entry in self.directory.iterdir():
+            if entry.name != _LOCK_FILE:
+                entry.unlink()
+        (self.directory / _LOCK_FILE).unlink()
+        with suppress(OSError):  # not empty: such a command has begun
+            self.directory.rmdir()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

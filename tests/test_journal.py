@@ -65,6 +65,24 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
         assert journal.resumed, "free again"
 
 
+def test_a_command_that_comes_while_it_is_removed_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock file is gone before the directory is: the newcomer's must stay, and neither fails."""
+    rmdir, newcomers = Path.rmdir, []
+
+    def late(directory: Path) -> None:
+        monkeypatch.setattr(Path, "rmdir", rmdir)
+        newcomers.append(Journal(directory, 2, resume=True))
+        rmdir(directory)
+
+    with Journal(tmp_path / ".work", 1, resume=True) as journal:
+        journal.array("a.npy", ones)
+        monkeypatch.setattr(Path, "rmdir", late)
+        journal.remove()
+    assert newcomers[0].directory.is_dir()
+    with newcomers[0] as journal:
+        np.testing.assert_array_equal(journal.array("a.npy", ones), ones())
+
+
 def test_without_a_result_nothing_is_left(tmp_path: Path) -> None:
     with Journal(tmp_path / ".work", 1, resume=True), pytest.raises(AssertionError):
         fail()
