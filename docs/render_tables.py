@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
                 with atomic_file(page) as partial:
                     partial.write_text(new, encoding="utf-8")
     if args.check and stale:
-        cli_command = Path(__file__).relative_to(ROOT)
+        cli_command = Path(__file__).resolve().relative_to(ROOT)
         raise UserError(f"tables differ from docs/results in {', '.join(stale)}: run {cli_command}, or `make tables`")
     print(f"{'checked' if args.check else 'rendered'}; changed: {', '.join(stale) or 'none'}")
 

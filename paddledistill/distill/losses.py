@@ -55,7 +55,8 @@ def value_relation_kl(student: paddle.Tensor, teacher: paddle.Tensor, mask: padd
 def _relation_logs(values: paddle.Tensor, tokens: paddle.Tensor, heads: int) -> paddle.Tensor:
     batch, length, width = values.shape
     split = values.reshape([batch, length, heads, width // heads]).transpose([0, 2, 1, 3])
-    scores = paddle.matmul(split, split, transpose_y=True) * (width // heads) ** -0.5
+    with paddle.amp.auto_cast(enable=False):  # which would compute the product in half precision again
+        scores = paddle.matmul(split, split, transpose_y=True) * (width // heads) ** -0.5
     return F.log_softmax(scores - 1e9 * (1 - tokens).unsqueeze(1).unsqueeze(2), axis=-1)
 
 

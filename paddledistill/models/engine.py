@@ -9,6 +9,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,9 @@ def _exported(model: nn.Layer, example: Mapping[str, NDArray[Any]]) -> Path:
         # Its default tool would install packages behind the user's back; onnxruntime folds constants itself.
         files = f"{scratch}/model.json", f"{scratch}/model.pdiparams"
         paddle2onnx.export(*files, save_file=str(partial), opset_version=_OPSET, optimize_tool="None")
-    for old in sorted(path.parent.glob("*.onnx"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
-        old.unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # another process does the same
+        for old in sorted(path.parent.glob("*.onnx"), key=lambda file: file.stat().st_mtime)[:-_KEPT]:
+            old.unlink()
     return path
 
 

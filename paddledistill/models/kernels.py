@@ -126,8 +126,8 @@ class _Dropout(PyLayer):
     def forward(ctx: Any, x: paddle.Tensor, p: float) -> paddle.Tensor:
         seed = int(paddle.randint(0, 2**31 - 1, [1]))
         random = np.frombuffer(np.random.Generator(np.random.SFC64(seed)).bytes(2 * x.size), np.uint16)
-        dropped = min(round(p * _STEPS), _STEPS - 1)
-        kept = np.multiply(random >= dropped, _STEPS / (_STEPS - dropped), dtype=np.float32)
+        dropped = round(p * _STEPS)
+        kept = np.multiply(random >= dropped, _STEPS / max(1, _STEPS - dropped), dtype=np.float32)
         mask = paddle.to_tensor(kept.reshape(x.shape))
         ctx.save_for_backward(mask)
         return x * mask

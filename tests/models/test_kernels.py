@@ -95,6 +95,9 @@ class TestDropout:
         assert kernels.dropout(x, 0.5, training=False) is x
         assert kernels.dropout(x, 0.0, training=True) is x
 
+    def test_all_is_dropped_with_probability_one(self) -> None:
+        assert not kernels.dropout(paddle.ones([1000, 1000]), 1.0, training=True).any()
+
 
 def test_an_accelerated_classifier_answers_and_learns_as_paddlenlps(tiny_bert: Path) -> None:
     info = TaskInfo("sst-2", ("0", "1"), is_pair=False, max_seq_length=32)
