@@ -238,6 +238,7 @@ def _evaluate_and_save(
     evaluate: Callable[[], Evaluation],
 ) -> None:
     """:param movers: optimizer and scaler."""
+    started = time.perf_counter()
     metrics, distributions = evaluate()
     logger.info("step %d: %s", state.step, ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
     run.log("eval", state.step, epoch, state.seconds, metrics, distributions)
@@ -252,6 +253,7 @@ def _evaluate_and_save(
         is_best,
         plan.save_total_limit,
     )
+    state.seconds += time.perf_counter() - started
     run.save_last(state.step, lambda directory: _write_state(directory, model, movers, state))
 
 
