@@ -47,8 +47,10 @@ format: $(VENV)/.installed ## put the code into the style that `make lint` asks 
 tables: $(VENV)/.installed ## render the tables of the READMEs from docs/results/
 	$(RUN) docs/render_tables.py
 
+DEMO_TEACHERS := $(foreach size,movie-reviews movie-reviews-full,pretrained_models/$(size) pretrained_models/$(size)-seed-[0-9]*)
+
 clean: ## remove runs/, the demo's teachers and caches of tools; keeps .venv and the fetched assets
-	rm -rf runs pretrained_models/movie-reviews* build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf runs $(DEMO_TEACHERS) build dist .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv too (the assets stay in ~/.cache/paddledistill)
