@@ -95,7 +95,7 @@ def main(args: argparse.Namespace) -> None:
     start = time.monotonic()
     task = get_task(args.task_name, args.data_dir)
     train, target = reading.task_file(task, "train", args.data_dir), reading.augmented_file(task, args.data_dir)
-    key = {"arguments": arguments(args, task), "inputs": input_digests(args, task, train)}
+    key = {"arguments": arguments(args, task), "inputs": input_digests(args, task)}
     report_path, work = target.with_suffix(".json"), target.with_name(f".{target.stem}.work")
     if is_done(target, report_path, work, key, args.resume, args.overwrite):
         logger.info("already done: %s", target)
@@ -295,7 +295,7 @@ def masked_candidates(
         return list(kept.arrays(compute)), {"masked_words": len(asked), "masked_words_read_back": done}
 
 
-def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[str, str]:
+def input_digests(args: argparse.Namespace, task: "Task") -> dict[str, str]:
     """Digests of every file that shapes the result, without loading paddle."""
     from paddledistill import assets, files
     from paddledistill.data import reading
@@ -303,10 +303,7 @@ def input_digests(args: argparse.Namespace, task: "Task", train: Path) -> dict[s
     from paddledistill.errors import UserError
     from paddledistill.training.run_directory import best_model
 
-    digests = {"train": files.digest(train)}
-    for split in task.held_out_splits:
-        if reading.has_split(task, split, args.data_dir):
-            digests[split] = files.digest(reading.task_file(task, split, args.data_dir))
+    digests = reading.split_digests(task, args.data_dir)
     if args.glove_embs:
         if not args.glove_embs.is_file():
             raise UserError(f"--glove_embs {args.glove_embs} not found: give a GloVe text file, or leave it out")

@@ -178,9 +178,11 @@ def load_training(
 
     With ``limit``, only so many, as :func:`spread` chooses them.
 
-    :raises UserError: see :func:`task_file` and :func:`read_rows`; or no row is left.
+    :raises UserError: see :func:`task_file` and :func:`read_rows`; no row is left; or the augmented rows are of other files than are there.
     """
     split = AUGMENTED if augmented else "train"
+    if augmented:
+        _check_augmented(task, data_dir)
     examples = load_split(task, split, data_dir)
     kept = held_out_guard(task, data_dir).filter(examples, f"{task.name} {split}")
     if not kept:
@@ -189,6 +191,26 @@ def load_training(
     if absent := [label for number, label in enumerate(task.labels or ()) if number not in used]:
         logger.warning("%s %s: no row has the label %s", task.name, split, " or ".join(absent))
     return kept if limit is None else spread(kept, limit)
+
+
+def _check_augmented(task: Task, data_dir: Path | None) -> None:
+    """The guard knows a held-out row, but not a variant of one."""
+    file = _find(task, _file_name(task, AUGMENTED), data_dir)[0]
+    report = file and file.with_suffix(".json")
+    if not report or not report.is_file():  # written by another tool
+        return
+    made = files.read_json(report).get("inputs", {})
+    if changed := [split for split, digest in split_digests(task, data_dir).items() if made.get(split) != digest]:
+        raise UserError(
+            f"{file} was made when {task.name} had another {' and '.join(changed)} file: "
+            "data_augmentation.py --overwrite makes it anew"
+        )
+
+
+def split_digests(task: Task, data_dir: Path | None) -> dict[str, str]:
+    """SHA-256 of the files of train and of the held-out splits, those that are there."""
+    splits = [split for split in ("train", *task.held_out_splits) if has_split(task, split, data_dir)]
+    return {split: files.digest(task_file(task, split, data_dir)) for split in splits}
 
 
 def load_dev_sets(task: Task, data_dir: Path | None = None, limit: int | None = None) -> dict[str, list[Example]]:
