@@ -65,7 +65,10 @@ def main(args: argparse.Namespace) -> None:
     from paddledistill import runtime
     from paddledistill.report import compare, document, table
     from paddledistill.tasks import get_task
+    from paddledistill.training.run_directory import RUN_FILE
 
+    if (Path(args.output_dir) / RUN_FILE).is_file():
+        raise UserError(f"{args.output_dir} is a run, which has a page of its own: choose another --output_dir")
     task = get_task(args.task_name, args.data_dir)
     seeds = systems_of_seeds(args, task)
     splits = labelled(task, args.data_dir)
@@ -91,6 +94,7 @@ def systems_of_seeds(args: argparse.Namespace, task: "Task") -> "list[list[Syste
     :raises UserError: for what is no finished run of the task, two models of one name and role, or other numbers of seeds.
     """
     from paddledistill.report.compare import System
+    from paddledistill.training.run_directory import INTERMEDIATE
 
     given = [("teacher", *args.teacher)]
     given += [(role, *one) for role in ("distilled", "alone") for one in getattr(args, role)]
@@ -104,7 +108,7 @@ def systems_of_seeds(args: argparse.Namespace, task: "Task") -> "list[list[Syste
 
     def system(name: str, role: str, own: Sequence[Path], seed: int) -> System:
         run = own[seed % len(own)]
-        return System(name, role, run, tuple(stage for stage in (run / "intermediate",) if stage.is_dir()))
+        return System(name, role, run, tuple(stage for stage in (run / INTERMEDIATE,) if stage.is_dir()))
 
     return [[system(name, role, own, seed) for (name, role), own in runs.items()] for seed in range(count)]
 

@@ -76,6 +76,11 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"no directory {args.directory}: give a best_model directory or a run directory")
     if args.file and str(args.file) != "-" and (not args.file.exists() or args.file.is_dir()):
         raise UserError(f"no file {args.file}: give a text file with a sentence a line, or - for standard input")
+    if args.file and args.file.suffix.lower() in (".csv", ".jsonl"):
+        raise UserError(
+            f"{args.file} is a file of columns, and --file reads a sentence a line: "
+            "`run_glue.py --do_eval --do_predict` answers the files of a task"
+        )
 
     from paddledistill import models, runtime
 

@@ -89,6 +89,7 @@ def test_what_cannot_be_compared(compare: Run, runs: Path, tmp_path: Path) -> No
         (["--alone", three, "--distilled", runs / "distilled"], "distilled has 2 seeds, others 3"),
         (["--task_name", "MRPC"], "answers sst-2, not mrpc"),
         (["--results", tmp_path], "must be the path of a file"),
+        (["--output_dir", runs / "teacher"], "is a run, which has a page of its own"),
     ):
         done = compare(*flags)
         assert done.returncode == 2

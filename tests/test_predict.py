@@ -136,6 +136,8 @@ def test_bad_input_is_one_line_and_exit_code_2(single, ask, tmp_path):
     empty_line, bytes_ = tmp_path / "lines.txt", tmp_path / "bytes.txt"
     empty_line.write_text("a good film\n\nfunny\n")
     bytes_.write_bytes(b"a good film\n\xff\xfe\n")
+    table = tmp_path / "rows.csv"
+    table.write_text("sentence,label\na good film,1\n")
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in (single / "best_model").resolve().iterdir():
@@ -146,6 +148,7 @@ def test_bad_input_is_one_line_and_exit_code_2(single, ask, tmp_path):
         ([tmp_path, "a"], "not a model directory"),
         ([broken, "a"], "model_state.pdparams is damaged"),
         ([single, "--file", tmp_path / "no.txt"], "no file"),
+        ([single, "--file", table], "is a file of columns, and --file reads a sentence a line"),
         ([single, "a", "--file", empty_line], "not both"),
         ([single, "a", "--max_seq_length", "2"], "--max_seq_length 2 leaves no room for text: choose at least 3"),
         ([single, "a", "--max_seq_length", "4000"], "is beyond the"),
