@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paddledistill import cli, parallel
+from paddledistill.errors import UserError
 
 if TYPE_CHECKING:
     from paddledistill.models import BiLSTMConfig
@@ -400,10 +401,11 @@ def add_output_flags(parser: argparse.ArgumentParser) -> Any:
     group.add_argument(
         "--output_dir", type=cli.directory, required=True, help="run directory: logs, last state, best model"
     )
-    group.add_argument(
+    start = group.add_mutually_exclusive_group()
+    start.add_argument(
         "--resume", action="store_true", help="go on where a killed run stopped; nothing to do if it is complete"
     )
-    group.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output_dir")
+    start.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in --output_dir")
     return group
 
 
@@ -449,14 +451,30 @@ def add_seeds_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse(parser: cli.Parser, args: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """:raises UserError: if one of the flags is not at its default; ``why`` goes on after its name."""
+    for name in names:
+        if getattr(args, name) != parser.get_default(name):
+            raise UserError(f"--{name} {why}")
+
+
 def each_seed(args: argparse.Namespace, train: Callable[[argparse.Namespace], None]) -> None:
-    """Train once, or, with ``--seeds``, once for each; then tell what the runs have in common."""
+    """Train once, or, with ``--seeds``, once for each; then tell what the runs have in common.
+
+    :raises UserError: as ``train`` does; if the directory of any seed is taken, before the first one begins.
+    """
     if not args.seeds:
         train(args)
         return
     from paddledistill.report.seeds import summarise
+    from paddledistill.training.run_directory import RUN_FILE
 
     runs = [Path(args.output_dir) / f"seed-{seed}" for seed in args.seeds]
+    taken = [run for run in runs if (run / RUN_FILE).is_file()]
+    if taken and not (args.resume or args.overwrite):
+        raise UserError(
+            f"output directory {taken[0]} is in use by a run: --resume goes on with it, --overwrite deletes it"
+        )
     for seed, run in zip(args.seeds, runs, strict=True):
         logger.info("== seed %d", seed)
         train(argparse.Namespace(**{**vars(args), "seed": seed, "output_dir": str(run)}))

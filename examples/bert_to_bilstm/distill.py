@@ -7,14 +7,17 @@ teacher's answers are computed once and read back.
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 import paddledistill  # noqa: F401  threads, BLAS and allocator are set before paddle loads
 from paddledistill import cli, flags
+from paddledistill.errors import UserError
 
 logger = logging.getLogger("distill")
 
 COPIES = 20  # of each sentence, as in the paper and in PaddleNLP's example
+OF_COPIES = ("p_mask", "p_pos", "p_ng", "ngram_range", "whole_word_mask")
 
 
 def build_parser() -> cli.Parser:
@@ -89,8 +92,6 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common."""
-    from paddledistill.errors import UserError
-
     refuse_what_does_nothing(args)
     if args.ngram_range and args.ngram_range[0] > args.ngram_range[1]:
         raise UserError("--ngram_range: the fewest words come first, for example 1 5")
@@ -100,8 +101,6 @@ def main(args: argparse.Namespace) -> None:
         raise UserError("--unlabelled text has no labels: give --alpha 0, so that the teacher alone is followed")
     if args.unlabelled and not args.unlabelled.exists():
         raise UserError(f"no text {args.unlabelled}: give --unlabelled a sentence a line (pairs: apart by a tab)")
-    if args.T != 1 and args.logits_loss != "soft":
-        raise UserError(f"--T {args.T:g} softens cross-entropy: give --logits_loss soft, or leave it out")
     if args.n_iter is None:
         args.n_iter = 0 if args.use_aug else COPIES
     flags.each_seed(args, distil)
@@ -109,14 +108,13 @@ def main(args: argparse.Namespace) -> None:
 
 def refuse_what_does_nothing(args: argparse.Namespace) -> None:
     """:raises UserError: for flags of copies where none are drawn, and of the teacher's logits where they do not count."""
-    from paddledistill.errors import UserError
-
-    drawing, parser = ("p_mask", "p_pos", "p_ng", "ngram_range", "whole_word_mask"), build_parser()
-    unread = [name for name in drawing if getattr(args, name) != parser.get_default(name)]
-    if args.use_aug and args.n_iter is None and unread:
-        raise UserError(f"--{unread[0]} is for copies, and --use_aug draws none itself: give --n_iter, or leave it out")
-    if args.alpha == 1 and args.logits_loss == "soft":
-        raise UserError("--alpha 1 follows the labels alone: leave --logits_loss out, or give an --alpha below 1")
+    refuse = partial(flags.refuse, build_parser(), args)
+    if args.use_aug and args.n_iter is None:
+        refuse(OF_COPIES, "is for copies, and --use_aug draws none itself: give --n_iter, or leave it out")
+    if args.alpha == 1:
+        refuse(["logits_loss"], "is of the teacher's logits, and --alpha 1 follows the labels alone: leave one out")
+    if args.logits_loss != "soft":
+        refuse(["T"], "softens cross-entropy: give --logits_loss soft, or leave it out")
 
 
 def distil(args: argparse.Namespace) -> None:
@@ -136,6 +134,8 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.training.run_directory import RunDirectory, best_model
 
     task = get_task(args.task_name, args.data_dir)
+    if task.is_regression and args.logits_loss == "soft":
+        raise UserError(f"--logits_loss soft is for classes, and {task.name} has scores: leave it out")
     inputs = {"teacher": digest(best_model(args.teacher_dir))}
     examples = load_training(task, args.data_dir, augmented=args.use_aug, limit=args.limit)
     if args.unlabelled:

@@ -13,6 +13,8 @@ With --stage, --learning_rate, --num_train_epochs and --max_steps are those of t
 
 import argparse
 import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,11 @@ logger = logging.getLogger("task_distill")
 
 # As published with TinyBERT; epochs of the intermediate stage and lengths are the task's (paddledistill/tasks.py).
 INTERMEDIATE_RATE, PREDICTION_RATE, PREDICTION_EPOCHS = 5e-5, 3e-5, 3
+OF_INTERMEDIATE = (
+    *("layer_map", "attention_by", "projection", "keep_teacher_states"),
+    *("embedding_weight", "hidden_weight", "attention_weight"),
+)
+OF_PREDICTION = ("T", "prediction_weight", "label_weight")
 
 
 def build_parser() -> cli.Parser:
@@ -110,7 +117,28 @@ def build_parser() -> cli.Parser:
 
 def main(args: argparse.Namespace) -> None:
     """One run, or one for each seed and what they have in common."""
+    refuse_what_does_nothing(args)
     flags.each_seed(args, distil)
+
+
+def refuse_what_does_nothing(args: argparse.Namespace) -> None:
+    """:raises UserError: for flags of a stage that does not run, or of a loss that has no weight."""
+    refuse = partial(flags.refuse, build_parser(), args)
+    if args.stage != "both":
+        is_prediction = args.stage == "prediction"
+        for name, here in (
+            ("learning_rate", "learning_rate"),
+            ("epochs", "num_train_epochs"),
+            ("max_steps", "max_steps"),
+        ):
+            remedy = f"with --stage prediction give --{here}" if is_prediction else "leave it out"
+            refuse([f"prediction_{name}"], f"is for a run of both stages: {remedy}")
+    if args.stage == "prediction":
+        refuse(OF_INTERMEDIATE, "is for the intermediate stage, which does not run: leave it out")
+    elif args.stage == "intermediate":
+        refuse(OF_PREDICTION, "is for the prediction stage, which does not run: leave it out")
+    if not args.prediction_weight:
+        refuse(["T"], "softens the teacher's logits, and --prediction_weight is 0: leave one of them out")
 
 
 def distil(args: argparse.Namespace) -> None:
@@ -125,7 +153,7 @@ def distil(args: argparse.Namespace) -> None:
     from paddledistill.tasks import get_task
     from paddledistill.training import loop
     from paddledistill.training.evaluation import evaluate
-    from paddledistill.training.run_directory import RunDirectory, best_model
+    from paddledistill.training.run_directory import INTERMEDIATE, RunDirectory, best_model
 
     if args.keep_teacher_states:
         check_one_process()
@@ -157,7 +185,7 @@ def distil(args: argparse.Namespace) -> None:
     if args.stage != "prediction":
         first = run
         if args.stage == "both":
-            first = RunDirectory.claim(run.path / "intermediate", vars(args), inputs, True, args.overwrite)
+            first = RunDirectory.claim(run.path / INTERMEDIATE, vars(args), inputs, True, args.overwrite)
         run.begin()
         if not first.is_complete:
             first.begin()  # before what is slow: killed there, the stage left by a run that is overwritten must be gone
@@ -202,6 +230,7 @@ def learn_states(
     from paddledistill.training import loop
     from paddledistill.training.evaluation import mean_losses
 
+    student.info = replace(student.info, is_trained=False)
     student.next_step = (
         "Its answers are untrained. Go on: `task_distill.py --stage prediction --model_name_or_path DIRECTORY ...`"
     )
@@ -235,17 +264,11 @@ def prediction_plan(args: argparse.Namespace, task: Any) -> tuple[float, Any]:
 def take_presets(args: argparse.Namespace, task: Any) -> None:
     """Fill in what was published for the task wherever the command line says nothing, and tell all of it.
 
-    :raises UserError: if nothing is left to learn from, or a flag says nothing about this stage.
+    :raises UserError: if nothing is left to learn from, or what is softened is no distribution.
     """
     from paddledistill.distill.layer_maps import check_weights
 
     is_prediction = args.stage == "prediction"
-    of_both = {"learning_rate": PREDICTION_RATE, "epochs": PREDICTION_EPOCHS, "max_steps": -1}
-    for name, default in of_both.items():
-        if args.stage != "both" and getattr(args, f"prediction_{name}") != default:
-            here = "num_train_epochs" if name == "epochs" else name
-            remedy = f"with --stage prediction give --{here}" if is_prediction else "leave it out"
-            raise UserError(f"--prediction_{name} is for a run of both stages: {remedy}")
     args.max_seq_length = args.max_seq_length or task.max_seq_length
     args.num_train_epochs = args.num_train_epochs or (PREDICTION_EPOCHS if is_prediction else task.intermediate_epochs)
     args.learning_rate = args.learning_rate or (PREDICTION_RATE if is_prediction else INTERMEDIATE_RATE)
@@ -256,6 +279,8 @@ def take_presets(args: argparse.Namespace, task: Any) -> None:
         check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     if args.stage != "intermediate" and not args.prediction_weight + args.label_weight:
         raise UserError("--prediction_weight and --label_weight are both 0: one of them must be above it")
+    if task.is_regression and args.T != 1:
+        raise UserError(f"--T softens the answers to classes, and {task.name} has scores: leave it out")
 
 
 def warn_of_a_stage_done(args: argparse.Namespace) -> None:

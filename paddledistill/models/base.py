@@ -28,6 +28,7 @@ class TaskInfo:
     labels: tuple[str, ...] | None  # None: a score instead of a class
     is_pair: bool
     max_seq_length: int
+    is_trained: bool = True  # False after the intermediate stage alone, whose classifier is as it was drawn
 
     @classmethod
     def of(cls, task: Task, max_seq_length: int) -> "TaskInfo":

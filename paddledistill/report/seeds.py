@@ -7,6 +7,7 @@ from typing import Any
 
 from paddledistill.files import read_json, write_json
 from paddledistill.tasks import METRICS
+from paddledistill.training.run_directory import INTERMEDIATE, RUN_FILE
 
 
 def summarise(runs: Sequence[Path], target: Path) -> str:
@@ -14,7 +15,7 @@ def summarise(runs: Sequence[Path], target: Path) -> str:
 
     :returns: a line a metric, in points of 100, and a line a loss, as it is.
     """
-    contents = [read_json(run / "run.json") for run in runs]
+    contents = [read_json(run / RUN_FILE) for run in runs]
     found: dict[str, dict[str, Any]] = {}
     for name in contents[0]["metrics"]:
         scale = 100 if name.rpartition("/")[2] in METRICS else 1
@@ -35,5 +36,5 @@ def summarise(runs: Sequence[Path], target: Path) -> str:
 
 def _minutes(run: Path) -> float:
     """Of a run and of the stage before it, if there is one."""
-    stages = filter(Path.is_file, (run / "run.json", run / "intermediate" / "run.json"))
+    stages = filter(Path.is_file, (run / RUN_FILE, run / INTERMEDIATE / RUN_FILE))
     return sum(float(read_json(stage)["seconds"]) for stage in stages) / 60

@@ -8,6 +8,7 @@
     last/                what a killed run goes on from; replaced in one step
     best_model_<step>/   the best model so far, loadable by PaddleNLP and by paddledistill.models.load
     best_model           stable name of the above
+    intermediate/        the run of the stage before, where there are two
     submission/          answers to test sets, where they were asked for
 """
 
@@ -34,16 +35,19 @@ BEST = "best_model"
 OTHER = "model"
 LAST = "last"
 ANSWERS = "submission"
+INTERMEDIATE = "intermediate"  # the stage before a run's own, a run inside it
 BINS = 30  # of a histogram
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
 _LOCK = ".lock"
 _PARTIAL = ".*.part"  # of a process that was killed while it wrote
-# What may differ when a run goes on: how it is shown and kept, on what it computes, and where it and its results are.
+# What may differ when a run goes on: how it is shown and kept, on what it computes, where it and its results are, and where its inputs
+# are, whose digests are compared.
 _NOT_COMPARED = {
     *("resume", "overwrite", "logging_steps", "save_total_limit"),
     *("device", "n_cpu", "n_gpu", "keep_teacher_states"),
     *("output_dir", "results", "weights", "do_predict", "predict_dir"),
+    *("data_dir", "teacher_path", "teacher_dir"),
     "seeds",  # of the runs beside it; its own is compared
 }
 
@@ -155,6 +159,7 @@ class RunDirectory:
         # In this order a kill at any point leaves the old run or the new one, and no run goes on from another's state.
         if self._overwrite:
             (self.path / LAST).unlink(missing_ok=True)
+            shutil.rmtree(self.path / INTERMEDIATE, ignore_errors=True)
         write_json(self.path / RUN_FILE, self.content)
         if self.last is None:
             self._clear()

@@ -169,6 +169,7 @@ def test_it_learns_words_and_can_augment(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--T", 2, "--mlm_weight", 1], "--T softens what --soft_mlm_weight weighs"),
         (["--layer_map", "last", "--hidden_weight", 0, "--attention_weight", 0], "leaves nothing to compare"),
         (["--num_attention_heads", 3], "3 attention heads do not divide a hidden size of 8"),
         (["--max_seq_length", 600], "--max_seq_length 600 is beyond the 512 positions"),

@@ -14,6 +14,7 @@ import paddle
 import pytest
 
 from paddledistill import models
+from paddledistill.errors import UserError
 from paddledistill.models import EncoderClassifier
 from paddledistill.training.run_directory import best_model, read_metrics
 
@@ -213,6 +214,9 @@ def test_stages_one_at_a_time(distil: Run, run_recipe: Run, teacher: Path, glue:
         check=True,
     )
     assert (tmp_path / "second" / "best_model" / "model_state.pdparams").is_file()
+    models.load(tmp_path / "second")
+    with pytest.raises(UserError, match="intermediate stage alone, so its answers are untrained"):
+        models.load(tmp_path / "first")
 
 
 def test_a_student_of_the_first_stage_without_a_stage(distil: Run, tiny_student: Path, tmp_path: Path) -> None:
@@ -432,7 +436,7 @@ def test_a_bilstm_by_parts_of_speech(run_recipe: Run, teacher: Path, glue: Path,
         (["--init_from_ckpt", "w", "--embedding_name", "v"], "not allowed with argument"),
         (["--ngram_range", 5, 1], "the fewest words come first"),
         (["--T", 4], "give --logits_loss soft"),
-        (["--logits_loss", "soft", "--alpha", 1], "--alpha 1 follows the labels alone"),
+        (["--logits_loss", "soft", "--alpha", 1], "--logits_loss is of the teacher's logits"),
         (["--use_aug", "--p_mask", 0.2], "--p_mask is for copies, and --use_aug draws none itself"),
         (["--p_mask", 0.6, "--p_pos", 0.5], "give at most 1 together"),
         (["--unlabelled", tmp_path / "more.txt", "--alpha", 0.5], "give --alpha 0"),
@@ -458,6 +462,10 @@ def test_a_bilstm_learns_from_augmented_text(
     run_recipe(DISTILL, *flags, "--model_name", teacher, "--output_dir", tmp_path / "run", check=True)
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (content["rows"], content["arguments"]["n_iter"]) == (rows, 0)
+    dev = data / "SST-2" / "dev.tsv"
+    dev.write_text(dev.read_text() + "one more sentence\t1\n")
+    stale = run_recipe(DISTILL, *flags, "--model_name", teacher, "--output_dir", tmp_path / "no")
+    assert "had another dev file: data_augmentation.py --overwrite makes it anew" in one_line(stale)
 
 
 def test_a_bilstm_with_more_text_goes_on_from_another_ones_weights(
@@ -674,6 +682,14 @@ def test_flags_that_do_not_fit(
     assert "is for a run of both stages: leave it out" in one_line(
         distil("--stage", "intermediate", "--prediction_epochs", "5", "--output_dir", tmp_path / "a")
     )
+    for flags, message in (
+        (["--stage", "prediction", "--layer_map", "last"], "--layer_map is for the intermediate stage"),
+        (["--stage", "prediction", "--keep_teacher_states"], "--keep_teacher_states is for the intermediate stage"),
+        (["--stage", "intermediate", "--T", 2], "--T is for the prediction stage"),
+        (["--prediction_weight", 0, "--label_weight", 1, "--T", 2], "--T softens the teacher's logits"),
+        (["--resume", "--overwrite"], "not allowed with"),
+    ):
+        assert message in one_line(distil(*flags, "--output_dir", tmp_path / "a"))
 
 
 def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Path, tmp_path: Path) -> None:
@@ -692,6 +708,8 @@ def test_seeds_run_one_after_another(run_recipe: Run, tiny_bert: Path, glue: Pat
     assert losses[0] != losses[1]
     heads = [models.load(tmp_path / "runs" / f"seed-{seed}").network.classifier.weight.numpy() for seed in (1, 2)]
     assert np.abs(heads[0] - heads[1]).max() > 1e-3
+    assert "seed-1 is in use by a run: --resume" in one_line(run_recipe(RUN_GLUE, *flags, "--seeds", "3,1"))
+    assert not (tmp_path / "runs" / "seed-3").exists(), "told before the first one begins"
     flags += ["--do_predict", "--seeds", "1,2,3", "--resume"]
     assert "leave it out" in one_line(run_recipe(RUN_GLUE, *flags, "--predict_dir", tmp_path / "answers"))
     again = run_recipe(RUN_GLUE, *flags, check=True)

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -239,7 +241,14 @@ def test_claims(tmp_path: Path) -> None:
 def test_a_run_that_is_overwritten_leaves_nothing_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "run"
     RunDirectory.claim(path, {"seed": 1}, {}).begin()
-    for name in ("submission/SST-2.tsv", "best_model_5/weights", ".last_5/state.json", "visualdl/log"):
+    names = (
+        "submission/SST-2.tsv",
+        "best_model_5/weights",
+        ".last_5/state.json",
+        "visualdl/log",
+        "intermediate/run.json",
+    )
+    for name in names:
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text("old")
     (path / "report.html").write_text("old")
@@ -284,6 +293,21 @@ def test_an_overwriting_run_killed_as_it_begins_can_go_on(
     assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json"]
 
 
+def test_the_time_of_an_evaluation_is_that_of_the_state_to_go_on_from(
+    train: Callable[..., EncoderClassifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = evaluate
+
+    def slow(*given: Any) -> Any:
+        time.sleep(2)
+        return quick(*given)
+
+    monkeypatch.setitem(globals(), "evaluate", slow)  # the name that the fixture looks up
+    with pytest.raises(Killed):
+        train(tmp_path / "run", die_at=4)
+    assert json.loads((tmp_path / "run" / "last" / "state.json").read_text())["seconds"] > 2
+
+
 def test_a_process_killed_before_it_wrote_is_no_run(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".run.json.123.part").touch()
@@ -294,12 +318,12 @@ def test_a_process_killed_before_it_wrote_is_no_run(tmp_path: Path) -> None:
 
 
 def test_a_moved_run_goes_on(tmp_path: Path) -> None:
-    arguments = {"seed": 1, "seeds": [1, 2], "output_dir": "old", "task_name": "SST-2"}
+    arguments = {"seed": 1, "seeds": [1, 2], "output_dir": "old", "task_name": "SST-2", "data_dir": "glue"}
     run = RunDirectory.claim(tmp_path / "old", arguments, {})
     run.begin()
     run.release()
     moved = run.path.rename(tmp_path / "new")
-    arguments |= {"seeds": [1, 2, 3], "output_dir": "new", "task_name": "sst2"}
+    arguments |= {"seeds": [1, 2, 3], "output_dir": "new", "task_name": "sst2", "data_dir": "/data/glue"}
     assert RunDirectory.claim(moved, arguments, {}, resume=True).content == run.content
 
 
