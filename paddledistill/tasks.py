@@ -219,6 +219,8 @@ def _task_of(given: dict[Any, Any], name: str, faults: list[str]) -> Task:
     described = take("name", str, name, "the task's name")
     if same_name(described) != same_name(name):
         faults.append(f"describes the task {described!r}, not {name!r}")
+    if "/" in described or "\\" in described:
+        faults.append(f"name {described!r} must do as the name of a folder: leave the slash out")
     header = take("header", bool, True, "true or false")
     column, columns = (str, "a column name") if header else (int, "a column number, from 0")
     text_columns = take_list("text_columns", None, column, f"a list of one or two times {columns}")

@@ -144,6 +144,7 @@ class TestOwnTask:
             ),
             ("text_columns: [-1]\nheader: false\nlabel_column: 0\nlabels: [x, y]", "numbered from 0"),
             ("text_columns: [a]\nlabel_column: l\nlabels: [x, y]\nfiles: {train: 1, dev: d.tsv}", "files must map"),
+            ("name: my/task\ntext_columns: [a]\nlabel_column: l\nlabels: [x, y]", "must do as the name of a folder"),
         ],
     )
     def test_faults(self, tmp_path: Path, text: str, fault: str):

@@ -79,14 +79,14 @@ class _Commas:
         csv.field_size_limit(2**31 - 1)  # Windows takes no more
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found: list[tuple[int, list[str]]] = []
+        begins = 1
         try:
             while (cells := next(reader, None)) is not None:
                 if cells:  # a blank line has none
                     found.append((reader.line_num, cells))
-        except csv.Error as error:
-            raise UserError(
-                f"{path}:{reader.line_num}: {error}: a quote in a cell is doubled, the cell in quotes"
-            ) from None
+                begins = reader.line_num + 1
+        except csv.Error as error:  # an open quote is found at the end of the file
+            raise UserError(f"{path}:{begins}: {error}: a quote in a cell is doubled, the cell in quotes") from None
         header = found.pop(0)[1] if has_header else None
         return Rows(header, len(found), iter(found))
 

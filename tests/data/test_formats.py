@@ -71,7 +71,7 @@ def test_other_keys_of_json_lines_hold_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "content", "message"),
     [
-        (".csv", 'text,mood\n"no end,sad\n', r"train\.csv:\d: unexpected end of data"),
+        (".csv", 'text,mood\n"no end,sad\n\nfine,sad\n', r"train\.csv:2: unexpected end of data"),
         (".csv", "text,mood\nfine,sad\nfine\n", r"train\.csv:3: 1 columns instead of 2: a column is missing"),
         (
             ".csv",
