@@ -13,9 +13,8 @@ from paddledistill.report.document import read_curves, thin
 from paddledistill.report.published import beside
 from paddledistill.tasks import Example, Task
 from paddledistill.training.evaluation import predict
-from paddledistill.training.run_directory import RUN_FILE, Result, RunDirectory, best_model
+from paddledistill.training.run_directory import PAGE, RUN_FILE, Result, RunDirectory, best_model
 
-PAGE = "report.html"
 NO_CURVES: Mapping[str, Any] = {"loss": [], "score": []}
 
 logger = logging.getLogger(__name__)

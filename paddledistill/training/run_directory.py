@@ -8,6 +8,7 @@
     last/                what a killed run goes on from; replaced in one step
     best_model_<step>/   the best model so far, loadable by PaddleNLP and by paddledistill.models.load
     best_model           stable name of the above
+    report.html          curves, and where the best model errs
     intermediate/        the run of the stage before, where there are two
     submission/          answers to test sets, where they were asked for
 """
@@ -39,6 +40,7 @@ INTERMEDIATE = "intermediate"  # the stage before a run's own, a run inside it
 BINS = 30  # of a histogram
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.jsonl"
+PAGE = "report.html"
 _LOCK = ".lock"
 _PARTIAL = ".*.part"  # of a process that was killed while it wrote
 # What may differ when a run goes on: how it is shown and kept, on what it computes, where it and its results are, and where its inputs
@@ -186,13 +188,13 @@ class RunDirectory:
         self.release()
 
     def _clear(self) -> None:
-        """Delete what an earlier run left, so that one with no state to go on from begins with nothing."""
-        for entry in self.path.iterdir():
+        """Delete what an earlier run left, and nothing else, so that one with no state to go on from begins with nothing."""
+        for entry in (self.path / name for name in (BEST, METRICS_FILE, PAGE)):
             if entry.is_symlink() or entry.is_file():
-                if entry.name not in (_LOCK, RUN_FILE):
-                    entry.unlink()
-            elif entry.name in ("visualdl", ANSWERS) or entry.name.startswith((f"{BEST}_", f"{OTHER}_", ".")):
-                shutil.rmtree(entry)
+                entry.unlink()
+        for name in ("visualdl", ANSWERS, f"{BEST}*", f"{OTHER}_*", f".{LAST}_*"):
+            for directory in self.path.glob(name):
+                shutil.rmtree(directory)
 
     def log(
         self,

@@ -252,10 +252,11 @@ def test_a_run_that_is_overwritten_leaves_nothing_of_its_own(tmp_path: Path) -> 
         (path / name).parent.mkdir(exist_ok=True)
         (path / name).write_text("old")
     (path / "report.html").write_text("old")
+    (path / "notes.txt").write_text("mine")
     (path / "best_model").symlink_to("best_model_5")
     (path / "last").symlink_to(".last_5")
     RunDirectory.claim(path, {"seed": 1}, {}, overwrite=True).begin()
-    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "run.json"]
+    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "notes.txt", "run.json"]
 
 
 @pytest.mark.parametrize("deleted", range(5))
@@ -267,7 +268,8 @@ def test_an_overwriting_run_killed_as_it_begins_can_go_on(
     RunDirectory.claim(path, {"seed": 1}, {}).begin()
     (path / ".last_5").mkdir()
     (path / "last").symlink_to(".last_5")
-    for name in ("a.html", "b.html", "c.html"):
+    (path / "best_model").symlink_to(".")
+    for name in ("metrics.jsonl", "report.html"):
         (path / name).write_text("old")
     unlink, left = Path.unlink, [deleted]
 
