@@ -452,10 +452,10 @@ def add_seeds_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse(parser: cli.Parser, args: argparse.Namespace, names: Sequence[str], why: str) -> None:
-    """:raises UserError: if one of the flags is not at its default; ``why`` goes on after its name."""
+    """:raises UserError: if one of the flags is not at its default; ``why`` says what is wrong with ``{flag}``."""
     for name in names:
         if getattr(args, name) != parser.get_default(name):
-            raise UserError(f"--{name} {why}")
+            raise UserError(why.format(flag=f"--{name}"))
 
 
 def each_seed(args: argparse.Namespace, train: Callable[[argparse.Namespace], None]) -> None:

@@ -77,7 +77,8 @@ def main(args: argparse.Namespace) -> None:
     if args.predict_dir and not args.do_predict:
         raise UserError("--predict_dir is where --do_predict puts its answers: give both, or neither")
     if args.do_eval:
-        refuse_what_only_trains(args)
+        why = "--do_eval trains nothing, so there is nothing for {flag} to change: leave it out"
+        flags.refuse(build_parser(), args, ["seeds", "init_from_layers", "model_type"], why)
         evaluate_only(args)
         return
     args.max_seq_length = args.max_seq_length or MAX_SEQ_LENGTH
@@ -136,13 +137,6 @@ def fine_tune(args: argparse.Namespace) -> None:
         answer_tests(args, task, models.load(run.path), tests)
     # Of some of an encoder's layers nothing is published.
     conclude(run, result, len(examples), dev["dev"], task, None if args.init_from_layers else args.model_name_or_path)
-
-
-def refuse_what_only_trains(args: argparse.Namespace) -> None:
-    """:raises UserError: for flags that would be ignored: a saved model says itself what it is."""
-    given = {"--seeds": args.seeds, "--init_from_layers": args.init_from_layers, "--model_type": args.model_type}
-    for flag in (flag for flag, value in given.items() if value):
-        raise UserError(f"--do_eval trains nothing, so there is nothing for {flag} to change: leave it out")
 
 
 def evaluate_only(args: argparse.Namespace) -> None:

@@ -50,10 +50,8 @@ def main(args: argparse.Namespace) -> None:
         raise UserError(f"no {args.data_dir}/SST-2/train.tsv: --data_dir is a folder of GLUE tasks")
     if not args.teacher_path.is_dir():
         raise UserError(f"no directory {args.teacher_path}: make a teacher with benchmark/glue/run_glue.py")
-    teacher, work = (
-        args.teacher_path.resolve(),
-        args.work_dir.resolve(),
-    )  # the run has a directory of its own to work in
+    # Absolute, since the run has a working directory of its own.
+    teacher, work = args.teacher_path.resolve(), args.work_dir.resolve()
     data = large_text(args.data_dir / "SST-2", work / "glue" / "SST-2", args.rows)
     run = work / "run"
     command = [

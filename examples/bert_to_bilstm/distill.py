@@ -110,11 +110,13 @@ def refuse_what_does_nothing(args: argparse.Namespace) -> None:
     """:raises UserError: for flags of copies where none are drawn, and of the teacher's logits where they do not count."""
     refuse = partial(flags.refuse, build_parser(), args)
     if args.use_aug and args.n_iter is None:
-        refuse(OF_COPIES, "is for copies, and --use_aug draws none itself: give --n_iter, or leave it out")
+        refuse(OF_COPIES, "{flag} is for copies, and --use_aug draws none itself: give --n_iter, or leave it out")
     if args.alpha == 1:
-        refuse(["logits_loss"], "is of the teacher's logits, and --alpha 1 follows the labels alone: leave one out")
+        refuse(
+            ["logits_loss"], "{flag} is of the teacher's logits, and --alpha 1 follows the labels alone: leave one out"
+        )
     if args.logits_loss != "soft":
-        refuse(["T"], "softens cross-entropy: give --logits_loss soft, or leave it out")
+        refuse(["T"], "{flag} softens cross-entropy: give --logits_loss soft, or leave it out")
 
 
 def distil(args: argparse.Namespace) -> None:

@@ -89,7 +89,9 @@ def main(args: argparse.Namespace) -> None:
     learns_words = args.mlm_weight + args.soft_mlm_weight > 0
     take_shape(args)
     if not args.soft_mlm_weight:
-        flags.refuse(build_parser(), args, ["T"], "softens what --soft_mlm_weight weighs, and that is 0: leave it out")
+        flags.refuse(
+            build_parser(), args, ["T"], "{flag} softens what --soft_mlm_weight weighs, and that is 0: leave it out"
+        )
     if not learns_words:
         check_weights(args.layer_map, args.embedding_weight, args.hidden_weight, args.attention_weight)
     inputs = {"teacher": models.identify(args.teacher_path), "corpus": digest_text(args.corpus)}

@@ -132,13 +132,13 @@ def refuse_what_does_nothing(args: argparse.Namespace) -> None:
             ("max_steps", "max_steps"),
         ):
             remedy = f"with --stage prediction give --{here}" if is_prediction else "leave it out"
-            refuse([f"prediction_{name}"], f"is for a run of both stages: {remedy}")
+            refuse([f"prediction_{name}"], f"{{flag}} is for a run of both stages: {remedy}")
     if args.stage == "prediction":
-        refuse(OF_INTERMEDIATE, "is for the intermediate stage, which does not run: leave it out")
+        refuse(OF_INTERMEDIATE, "{flag} is for the intermediate stage, which does not run: leave it out")
     elif args.stage == "intermediate":
-        refuse(OF_PREDICTION, "is for the prediction stage, which does not run: leave it out")
+        refuse(OF_PREDICTION, "{flag} is for the prediction stage, which does not run: leave it out")
     if not args.prediction_weight:
-        refuse(["T"], "softens the teacher's logits, and --prediction_weight is 0: leave one of them out")
+        refuse(["T"], "{flag} softens the teacher's logits, and --prediction_weight is 0: leave one of them out")
 
 
 def distil(args: argparse.Namespace) -> None:

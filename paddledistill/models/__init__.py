@@ -74,13 +74,12 @@ def load(path: str | Path) -> Classifier:
     :raises UserError: if nothing usable is there.
     """
     directory = find_pretrained(str(path)) or best_model(path)
-    info = TaskInfo.read(directory)
-    if info and not info.is_trained:
+    is_bilstm = read_config(directory).get("model_type") == MODEL_TYPE
+    model: Classifier = load_bilstm(directory) if is_bilstm else load_encoder_classifier(directory)
+    if not model.info.is_trained:
         raise UserError(
             f"{path} has been through the intermediate stage alone, so its answers are untrained: "
             "`task_distill.py --stage prediction` goes on with it"
         )
-    is_bilstm = read_config(directory).get("model_type") == MODEL_TYPE
-    model: Classifier = load_bilstm(directory) if is_bilstm else load_encoder_classifier(directory)
     model.eval()
     return model

@@ -192,8 +192,8 @@ class RunDirectory:
         for entry in (self.path / name for name in (BEST, METRICS_FILE, PAGE)):
             if entry.is_symlink() or entry.is_file():
                 entry.unlink()
-        for name in ("visualdl", ANSWERS, f"{BEST}*", f"{OTHER}_*", f".{LAST}_*"):
-            for directory in self.path.glob(name):
+        for name in ("visualdl", ANSWERS, BEST, f"{BEST}_*", f"{OTHER}_*", f".{LAST}_*"):
+            for directory in filter(Path.is_dir, self.path.glob(name)):
                 shutil.rmtree(directory)
 
     def log(

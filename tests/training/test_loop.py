@@ -253,10 +253,16 @@ def test_a_run_that_is_overwritten_leaves_nothing_of_its_own(tmp_path: Path) -> 
         (path / name).write_text("old")
     (path / "report.html").write_text("old")
     (path / "notes.txt").write_text("mine")
+    (path / "best_model_to_keep.zip").write_text("mine")
     (path / "best_model").symlink_to("best_model_5")
     (path / "last").symlink_to(".last_5")
     RunDirectory.claim(path, {"seed": 1}, {}, overwrite=True).begin()
-    assert sorted(entry.name for entry in path.iterdir()) == [".lock", "notes.txt", "run.json"]
+    assert sorted(entry.name for entry in path.iterdir()) == [
+        ".lock",
+        "best_model_to_keep.zip",
+        "notes.txt",
+        "run.json",
+    ]
 
 
 @pytest.mark.parametrize("deleted", range(5))
